@@ -1,0 +1,29 @@
+# Every target sets up .venv by itself; it is made once and again when the requirements change.
+PYTHON ?= python3.11
+BIN := .venv/bin
+EXTRAS := diffusers,report,eval,train,dev
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/ready
+	$(BIN)/multidrift sample --count 16 --out out/digits.png
+
+test: lint
+	$(BIN)/pytest -n 2
+
+lint: .venv/ready
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv out
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	touch $@

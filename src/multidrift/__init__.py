@@ -1,0 +1,33 @@
+"""multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
+
+from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.targets import GaussianMixture
+from multidrift.processes import schedules
+from multidrift.processes.diffusion import Diffusion
+from multidrift.processes.errors import MultidriftError
+from multidrift.processes.grids import grid_times
+from multidrift.samplers.euler import Euler
+from multidrift.samplers.method import Method
+from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.result import Result, State
+from multidrift.samplers.sample import sample, steps
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Denoiser",
+    "Diffusion",
+    "Euler",
+    "GaussianMixture",
+    "Ladder",
+    "Method",
+    "MultidriftError",
+    "Multistep",
+    "Result",
+    "State",
+    "grid_times",
+    "sample",
+    "schedules",
+    "steps",
+]

@@ -1,0 +1,39 @@
+"""The command line: arguments only."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from multidrift.cli.sample import sample_command
+from multidrift.cli.train import train_command
+from multidrift.processes.errors import MultidriftError
+
+app = typer.Typer(
+    name="multidrift",
+    help="Simulate diffusion models with far fewer calls of their expensive network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("sample")(sample_command)
+app.command("train")(train_command)
+
+
+def main() -> None:
+    """Run the command line; errors are one line, and Ctrl-C ends with status 130."""
+    console = Console(stderr=True, soft_wrap=True)
+    try:
+        app(standalone_mode=True)
+    except MultidriftError as error:
+        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("stopped; nothing half-written was left")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

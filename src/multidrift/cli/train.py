@@ -1,0 +1,84 @@
+"""`multidrift train`: make a ladder of networks from images."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from multidrift.processes.schedules import ddpm
+from multidrift.training import trainer
+from multidrift.training.images import load_images
+from multidrift.training.ladder import TrainedLadder, train_ladder
+from multidrift.training.sizes import SIZES, select
+from multidrift.training.trainer import TrainingSettings
+
+ALL_LEVELS = ",".join(size.name for size in SIZES)
+
+
+def train_command(
+    images: Annotated[Path, typer.Argument(help="A folder of pictures of one size, or an .npz with an array x.")],
+    out: Annotated[Path, typer.Argument(help="The ladder's folder, written when all levels are trained.")],
+    levels: Annotated[str, typer.Option(help="Which sizes to train, from f1 (smallest) to f5.")] = ALL_LEVELS,
+    steps: Annotated[int, typer.Option(help="Training steps of every level.")] = TrainingSettings.steps,
+    batch_size: Annotated[int, typer.Option(help="Images in a training step.")] = TrainingSettings.batch_size,
+    held_out: Annotated[float, typer.Option(help="Share of the images kept apart for measuring.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of the split, the networks and the batches.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one.")] = None,
+) -> None:
+    """Train a ladder of networks on images.
+
+    All levels see the same data. A run that was stopped continues from its last checkpoint when the same command is
+    given again; checkpoints lie in OUT.training until the ladder is written.
+
+    Example:
+      multidrift train pictures/ my-ladder --levels f1,f3,f5 --steps 20000
+    """
+    console = Console(stderr=True)
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    sizes = select(tuple(levels.split(",")))
+    settings = TrainingSettings(steps=steps, batch_size=batch_size, seed=seed)
+    work = out.with_name(f"{out.name}.training")
+    with _Bars(console) as bars:
+        trained = train_ladder(load_images(images), work, sizes, ddpm(), settings, held_out, where, bars.report)
+    trained.ladder.save(out, overwrite=out.exists(), half=True)
+    console.print(_table(trained))
+    console.print(f"written to {out}; the checkpoints in {work} can go")
+
+
+class _Bars(Progress):
+    """One bar a level, with the mean loss of the last 50 steps and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        super().__init__(*columns, TextColumn("loss {task.fields[loss]:.4f}"), console=console)
+        self._losses: deque[float] = deque(maxlen=50)
+
+    def report(self, progress: trainer.Progress) -> None:
+        """Move the bar of this step's level."""
+        task = next((t for t in self.tasks if t.description == progress.level), None)
+        if task is None:
+            self._losses.clear()
+            self.add_task(progress.level, total=progress.steps, completed=progress.step - 1, loss=progress.loss)
+            task = self.tasks[-1]
+        self._losses.append(progress.loss)
+        self.update(task.id, completed=progress.step, loss=sum(self._losses) / len(self._losses))
+
+
+def _table(trained: TrainedLadder) -> Table:
+    table = Table("level", "held-out error", "better than the level below by", "seconds per call of 64")
+    names = trained.ladder.names
+    for index, name in enumerate(names):
+        gap = "–"
+        if index:
+            mean, error = trained.held_out.gap(names[index - 1], name)
+            gap = f"{mean:.5f} ± {error:.5f}"
+        seconds = trained.ladder.costs.seconds[name] if trained.ladder.costs else float("nan")
+        table.add_row(name, f"{trained.held_out.mean(name):.5f}", gap, f"{seconds:.3f}")
+    return table

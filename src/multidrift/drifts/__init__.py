@@ -1,0 +1,1 @@
+"""What is evaluated: denoisers, ladders, closed-form targets and the one timer."""

@@ -1,0 +1,150 @@
+"""A ladder: drifts of one process, cheapest first, each closer to the exact one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multidrift.drifts.denoiser import Denoiser, Floats
+from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
+from multidrift.drifts.timer import Costs, measure_costs
+from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.schedule import Schedule
+
+# Where the signal is weak all levels of a ladder see nearly the same noise (the smallest of the bundled digits ladder
+# is 3% and 9% away from the largest at these places), while a wrong `predicts` is 25% away or more.
+_LARGEST_MISMATCH = 0.2
+_WEAK_SIGNAL = -1.0  # λ
+
+
+class Ladder:
+    """Denoisers of growing accuracy and cost on one schedule, cheapest first.
+
+    - `levels`: the Denoisers; `names`: one name a level, by default each Denoiser's own
+    - `costs`: seconds per call of each level, where they were measured (`Ladder.measured`)
+
+    Raises MultidriftError on an empty ladder, repeated names, and levels of different schedules or shapes.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[Denoiser],
+        names: Sequence[str] | None = None,
+        costs: Costs | None = None,
+    ) -> None:
+        require(len(levels) > 0, "levels", levels, "at least one Denoiser")
+        for level in levels:
+            require(isinstance(level, Denoiser), "levels", level, "Denoisers, cheapest first")
+        self.names = tuple(level.name for level in levels) if names is None else tuple(names)
+        require(len(self.names) == len(levels), "names", self.names, f"{len(levels)} names")
+        require(len(set(self.names)) == len(levels), "names", self.names, "one name a level, all different")
+        self._levels = dict(zip(self.names, levels, strict=True))
+        self.costs = costs
+        top = levels[-1]
+        for name, level in self._levels.items():
+            if level.schedule != top.schedule:
+                raise MultidriftError(f"levels: {name} has another schedule than {self.top}; a ladder has one")
+            if None not in (level.shape, top.shape) and level.shape != top.shape:
+                raise MultidriftError(f"levels: {name} has shape {level.shape}, {self.top} has {top.shape}")
+
+    @staticmethod
+    def bundled(name: str = "digits") -> Ladder:
+        """A ladder that comes with the package: "digits", five networks f1 … f5 on 28×28 handwritten digits."""
+        folders = sorted(path.name for path in BUNDLED.iterdir() if path.is_dir()) if BUNDLED.is_dir() else []
+        require(name in folders, "name", name, ", ".join(folders) or "nothing: this build has no bundled ladder")
+        return Ladder.load(BUNDLED / name)
+
+    @staticmethod
+    def load(folder: str | Path) -> Ladder:
+        """The ladder saved in `folder`; every file is checked against its hash before it is read."""
+        levels, costs = read_levels(Path(folder))
+        return Ladder(levels, costs=costs)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
+        """Write a folder with `ladder.json` and one diffusers pipeline a level, whole or not at all.
+
+        `half` stores the weights in half precision; they are loaded as float32.
+        """
+        write_levels(Path(folder), self._levels, self.costs, overwrite=overwrite, half=half)
+
+    def to(self, device: torch.device | str) -> Ladder:
+        """Move every network to `device`; returns the ladder."""
+        for level in self:
+            for module in level.modules:
+                module.to(device)
+        return self
+
+    def measured(self, batch: int = 64, repeats: int = 7, device: torch.device | str | None = None) -> Ladder:
+        """The same ladder with the cost of each level measured here, on batches of `batch` samples."""
+        size = self.shape
+        require(size is not None, "ladder", self, "levels that know their sample's shape")
+        assert size is not None
+        return Ladder(list(self), self.names, measure_costs(self._levels, size, batch, repeats, device))
+
+    def __getitem__(self, name: str) -> Denoiser:
+        require(name in self._levels, "level", name, ", ".join(self.names))
+        return self._levels[name]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Denoiser]:
+        return iter(self._levels.values())
+
+    def __repr__(self) -> str:
+        return f"Ladder({', '.join(self.names)}; {self.schedule.kind}, shape={self.shape})"
+
+    @property
+    def top(self) -> str:
+        """The name of the most accurate level."""
+        return self.names[-1]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule all levels share."""
+        return self[self.top].schedule
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """One sample's shape, where a level knows it."""
+        return next((level.shape for level in self if level.shape is not None), None)
+
+    def check(self, shape: Sequence[int] | None = None, conditioning: Mapping[str, object] | None = None) -> None:
+        """Call every level once at three times and raise, naming the level, where one cannot belong to this ladder.
+
+        Refused are outputs of another shape or dtype, outputs that are not finite, and a level whose prediction of
+        the noise has another scale than the top level's where the signal is weak (a wrong `predicts`, usually).
+        """
+        size = tuple(shape) if shape is not None else self.shape
+        require(size is not None, "shape", shape, "one sample's shape, as no level knows it")
+        assert size is not None
+        weak = float(np.clip(self.schedule.time(_WEAK_SIGNAL), self.schedule.t_min, self.schedule.t_max))
+        times = np.array([self.schedule.t_max, weak, self.schedule.t_min])
+        top = self._noise(self[self.top], times, size, conditioning or {}, self.top)
+        for name, level in self._levels.items():
+            noise = self._noise(level, times, size, conditioning or {}, name)
+            for place in (0, 1):
+                away = float((noise[place] - top[place]).norm() / top[place].norm())
+                if away > _LARGEST_MISMATCH:
+                    raise MultidriftError(
+                        f"level {name}: at t = {times[place]:g} its prediction is {away:.0%} away from {self.top}'s; "
+                        f"a ladder takes levels of one scale (is predicts={level.predicts!r} right?)"
+                    )
+
+    def _noise(
+        self, level: Denoiser, times: Floats, shape: tuple[int, ...], conditioning: Mapping[str, object], name: str
+    ) -> Tensor:
+        """What the level takes for the noise when shown pure noise at some times."""
+        generator = torch.Generator().manual_seed(0)
+        normal = torch.randn((len(times), *shape), generator=generator).to(level.device or "cpu")
+        sigma = torch.from_numpy(self.schedule.sigma(times)).to(normal)
+        x = normal * sigma.view(-1, *(1,) * len(shape))
+        with torch.no_grad():
+            noise = level.predict(x, times, "epsilon", conditioning)
+        if not bool(torch.isfinite(noise).all()):
+            raise MultidriftError(f"level {name}: its output is not finite at some of t = {times.tolist()}")
+        return noise

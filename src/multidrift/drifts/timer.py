@@ -1,0 +1,71 @@
+"""The one timer: what a call of each level costs on this machine."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from multidrift.drifts.denoiser import Denoiser
+from multidrift.processes.errors import require
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds per call of each level, measured at one batch size on one machine."""
+
+    seconds: Mapping[str, float]
+    batch: int
+    machine: str
+
+
+def machine_name(device: torch.device | str | None = None) -> str:
+    """What the figures were measured on: the device and, for a processor, its number of threads."""
+    chosen = torch.device(device or "cpu")
+    if chosen.type == "cuda":
+        return torch.cuda.get_device_name(chosen)
+    return f"{platform.machine()} processor, {torch.get_num_threads()} threads"
+
+
+def measure_costs(
+    levels: Mapping[str, Denoiser],
+    shape: tuple[int, ...],
+    batch: int,
+    repeats: int,
+    device: torch.device | str | None,
+) -> Costs:
+    """The median time of a call of each level on `batch` samples, the levels taking turns `repeats` times.
+
+    Units: seconds. Raises on batch < 1 and repeats < 1.
+    """
+    require(batch >= 1, "batch", batch, "a count of at least 1")
+    require(repeats >= 1, "repeats", repeats, "a count of at least 1")
+    times: dict[str, list[float]] = {name: [] for name in levels}
+    for turn in range(repeats + 1):  # the first turn warms up
+        for name, level in levels.items():
+            seconds = _one_call(level, shape, batch, device)
+            if turn:
+                times[name].append(seconds)
+    return Costs({name: statistics.median(s) for name, s in times.items()}, batch, machine_name(device))
+
+
+def _one_call(level: Denoiser, shape: tuple[int, ...], batch: int, device: torch.device | str | None) -> float:
+    where = torch.device(device) if device is not None else level.device or torch.device("cpu")
+    x = torch.zeros((batch, *shape), device=where)
+    middle = 0.5 * (level.schedule.t_max + level.schedule.t_min)
+    times = torch.full((batch,), middle, device=where)
+    _wait(where)
+    start = time.perf_counter()
+    with torch.no_grad():
+        level.net(x.to(level.dtype or x.dtype), times)
+    _wait(where)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,1 @@
+"""Which Brownian path: counter-based streams and the bridge on a process's clock."""

@@ -1,0 +1,88 @@
+"""Random numbers without state: every normal is a hash of (seed, stream, sample, draw, coordinate).
+
+Integer tensor operations alone make the bits (the finaliser of splitmix64, Steele et al. 2014), so they are
+equal on every device, in any order and at any batch size; Box-Muller turns each 64 bits into two normals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class Stream(IntEnum):
+    """Separate sources of randomness of one sample."""
+
+    START = 1
+    NOISE = 2
+    VELOCITY = 3
+    PLAN = 4
+
+
+def _signed(value: int) -> int:
+    """The two's complement of 64 bits that torch's int64 holds."""
+    value &= (1 << 64) - 1
+    return value - (1 << 64) if value >> 63 else value
+
+
+_GOLDEN = _signed(0x9E3779B97F4A7C15)
+_FIRST = _signed(0xBF58476D1CE4E5B9)
+_SECOND = _signed(0x94D049BB133111EB)
+
+
+def _xor_shift_(bits: Tensor, by: int) -> Tensor:
+    # torch shifts int64 with its sign; the mask makes the shift logical.
+    return bits.bitwise_xor_((bits >> by).bitwise_and_((1 << (64 - by)) - 1))
+
+
+def mix_(bits: Tensor) -> Tensor:
+    """Scramble int64 `bits` in place; a bijection whose outputs look independent for consecutive inputs."""
+    bits.add_(_GOLDEN)
+    _xor_shift_(bits, 30).mul_(_FIRST)
+    _xor_shift_(bits, 27).mul_(_SECOND)
+    return _xor_shift_(bits, 31)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One 64-bit key a sample, for one stream: int64 [n] on the device of the run."""
+
+    values: Tensor
+
+    @staticmethod
+    def of(seeds: Sequence[int], samples: Sequence[int], stream: Stream, device: torch.device) -> Keys:
+        """The keys of samples `samples[i]` under seeds `seeds[i]`."""
+        values = torch.tensor([_signed(seed) for seed in seeds], dtype=torch.int64)
+        mix_(mix_(values).add_(int(stream)))  # seed s with stream 2 must not be seed s+1 with stream 1
+        mix_(values.add_(torch.tensor([_signed(sample) for sample in samples], dtype=torch.int64)))
+        return Keys(values.to(device))
+
+    def normals(self, draws: Sequence[int], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Standard normals [len(draws), n, *shape]; each depends on its key, its draw and its coordinate alone."""
+        count = math.prod(shape)
+        pairs = (count + 1) // 2
+        device = self.values.device
+        draw = torch.tensor([_signed(d) for d in draws], dtype=torch.int64, device=device)
+        streams = mix_(self.values[None, :] + mix_(draw)[:, None])
+        step = torch.arange(pairs, dtype=torch.int64, device=device).mul_(_GOLDEN)
+        bits = mix_(streams[:, :, None] + step)
+        return _box_muller(bits, dtype)[..., :count].reshape(len(draws), len(self.values), *shape)
+
+    def uniforms(self, draw: int, count: int) -> Tensor:
+        """Uniforms in (0, 1), float64 [n, count]."""
+        streams = mix_(self.values + mix_(torch.tensor([_signed(draw)], device=self.values.device)))
+        step = torch.arange(count, dtype=torch.int64, device=self.values.device).mul_(_GOLDEN)
+        bits = mix_(streams[:, None] + step)
+        return ((bits >> 11).bitwise_and_((1 << 53) - 1).double() + 0.5) * 2.0**-53
+
+
+def _box_muller(bits: Tensor, dtype: torch.dtype) -> Tensor:
+    """Two normals from the two halves of each 64 bits, laid one half after the other on the last axis."""
+    angle = (bits >> 32).to(dtype).mul_(2.0 * math.pi * 2.0**-32)
+    radius = bits.bitwise_and_(0xFFFFFFFF).to(dtype).add_(0.5).mul_(2.0**-32).log_().mul_(-2.0).sqrt_()
+    return torch.cat((torch.cos(angle).mul_(radius), torch.sin(angle).mul_(radius)), dim=-1)

@@ -1,0 +1,1 @@
+"""When a level fires, and with what weight: numbers only."""

@@ -1,0 +1,1 @@
+"""What is simulated: schedules, grids, clocks and predictions."""

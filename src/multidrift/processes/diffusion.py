@@ -1,0 +1,106 @@
+"""Reverse diffusion as one affine equation, dz = D dτ + dW(v)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multidrift.processes.clocks import CLOCKS, HeldClock, Holds
+from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.intervals import Intervals
+from multidrift.processes.lattice import Lattice
+from multidrift.processes.noise_scale import ScaledVariance
+from multidrift.processes.predictions import Prediction
+from multidrift.processes.schedule import Schedule
+
+Floats = NDArray[np.float64]
+
+# One lattice for every schedule: cells of λ 2⁻¹⁰ wide, a fifth of the smallest step of the 1000-step DDPM chain.
+_LATTICE = Lattice(low=-64.0, high=64.0, depth=17, unbounded_below=True)
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """Generate data by running a schedule backwards.
+
+    - `eta`: amount of noise; 0 is the probability-flow ODE, 1 the reverse SDE (DDPM)
+    - `holds`: what is constant over a step: `"data"` (x_0), `"noise"` (ε), `"score"`, or `"ddpm"` (ε along the
+      training chain, where K steps at once equal the chain's own K steps)
+    - `noise_scale`: a factor on the noise's variance, a number or a function of t; the drift keeps its η
+
+    Frozen and thread-safe. Raises MultidriftError on settings that do not fit each other.
+    """
+
+    schedule: Schedule
+    eta: float = 1.0
+    holds: Holds = "data"
+    noise_scale: float | Callable[[float], float] = 1.0
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.schedule, Schedule), "schedule", self.schedule, "a schedule of md.schedules")
+        require(0 <= self.eta < math.inf, "eta", self.eta, "a number of at least 0")
+        require(self.holds in CLOCKS, "holds", self.holds, ", ".join(CLOCKS))
+        if not callable(self.noise_scale):
+            require(0 <= self.noise_scale < math.inf, "noise_scale", self.noise_scale, "a number ≥ 0 or a function")
+        self.clock.check()
+
+    @cached_property
+    def clock(self) -> HeldClock:
+        """The coordinate and clocks of the held quantity."""
+        return CLOCKS[self.holds](self.schedule, self.eta)
+
+    @property
+    def drift_is(self) -> Prediction:
+        """What D is, as a prediction of the network."""
+        return self.clock.drift_is
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the equation has noise at all."""
+        return self.eta > 0 and self.noise_scale != 0
+
+    def start_std(self, t: float) -> float:
+        """Standard deviation of a drawn start at time t: 1, or σ(t) where noise is added to unscaled data."""
+        return float(self.schedule.sigma(t)) if self.schedule.family == "variance_exploding" else 1.0
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice of λ that the Brownian path is built on."""
+        return _LATTICE
+
+    @cached_property
+    def _scaled(self) -> ScaledVariance | None:
+        return ScaledVariance(self.clock, self.noise_scale) if callable(self.noise_scale) else None
+
+    def log_variance(self, low: float, high: float) -> float:
+        """log(v(high) − v(low)) from λ = low to λ = high, with `noise_scale`; −inf where there is no noise."""
+        if self._scaled is not None:
+            return self._scaled.log_variance(low, high)
+        assert not callable(self.noise_scale)
+        factor = math.log(self.noise_scale) if self.noise_scale else -math.inf
+        return self.clock.log_variance(low, high) + factor
+
+    def intervals(self, start: ArrayLike, stop: ArrayLike, anchor: ArrayLike | None = None) -> Intervals:
+        """The steps from times `start` to times `stop`, with z = x at the times `anchor` (None: at `stop`)."""
+        t, s = np.atleast_1d(np.asarray(start, np.float64)), np.atleast_1d(np.asarray(stop, np.float64))
+        low, high = self.schedule.log_snr(t), self.schedule.log_snr(s)
+        unit = high if anchor is None else np.broadcast_to(self.schedule.log_snr(anchor), high.shape)
+        if not self.clock.starts_from_pure_noise and np.any(np.isneginf(low)):
+            raise MultidriftError(f"holds: got {self.holds!r} where α = 0 (t = {t[0]:g}); there it takes 'data'")
+        scale = self.clock.log_scale(unit)
+        log_variance = [self.log_variance(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+        return Intervals(
+            t=t,
+            s=s,
+            enter=np.exp(self.clock.log_scale(low) - scale),
+            leave=np.exp(scale - self.clock.log_scale(high)),
+            dtau=self.clock.dtau(low, high, unit),
+            std=np.exp(0.5 * np.asarray(log_variance) - scale),
+            low=low,
+            high=high,
+        )

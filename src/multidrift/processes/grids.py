@@ -1,0 +1,94 @@
+"""Time grids: `steps` distinct times of a schedule, from noise to data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.schedule import Schedule
+
+Floats = NDArray[np.float64]
+Grid = Literal["blend", "logsnr", "leading", "trailing", "linspace", "karras"]
+GRIDS: tuple[Grid, ...] = get_args(Grid)
+
+
+def grid_times(schedule: Schedule, steps: int, grid: Grid = "blend", *, integer: bool = False) -> Floats:
+    """The times of a named grid, decreasing, float64 [steps].
+
+    - `"blend"`: equal steps of half log-SNR, half t: no step is more than twice that of either
+    - `"logsnr"`: equal steps of λ = log(α/σ)
+    - `"karras"`: equal steps of (σ/α)^(1/7), Karras et al. 2022, equation 5
+    - `"linspace"`, `"leading"`, `"trailing"`: equal steps of t, placed as diffusers' `timestep_spacing` does
+
+    `integer=True` rounds to training steps. Raises where that, or the schedule, leaves equal times.
+    """
+    require(isinstance(steps, int) and steps >= 2, "steps", steps, "an integer of at least 2")
+    require(grid in GRIDS, "grid", grid, ", ".join(GRIDS))
+    match grid:
+        case "blend":
+            times = _blend(schedule, steps)
+        case "logsnr":
+            times = schedule.time(np.linspace(_first_log_snr(schedule), schedule.log_snr(schedule.t_min), steps))
+        case "karras":
+            ends = np.exp(-np.array([_first_log_snr(schedule), schedule.log_snr(schedule.t_min)]) / 7.0)
+            times = schedule.time(-7.0 * np.log(np.linspace(ends[0], ends[1], steps)))
+        case "linspace":
+            times = np.linspace(schedule.t_max, schedule.t_min, steps)
+        case "leading":
+            times = _leading(schedule, steps)
+        case "trailing":
+            times = _trailing(schedule, steps)
+    if grid in ("blend", "logsnr", "karras", "linspace"):
+        times[0], times[-1] = schedule.t_max, schedule.t_min  # exactly, whatever rounding the inverse did
+    return check_times(schedule, np.round(times) if integer else times, integer=integer)
+
+
+def check_times(schedule: Schedule, times: Sequence[float] | Floats, *, integer: bool = False) -> Floats:
+    """Explicit times as a decreasing float64 array inside the schedule, or an error that says what is wrong."""
+    values = np.asarray(times, dtype=np.float64)
+    require(values.ndim == 1 and len(values) >= 2, "times", times, "a list of at least two times")
+    schedule.check_time(values, "times")
+    if not bool(np.all(np.diff(values) < 0)):
+        hint = "fewer steps: rounded to training steps these coincide" if integer else "strictly decreasing times"
+        raise MultidriftError(f"times: got {np.array2string(values, threshold=12)}; it takes {hint}")
+    if integer:
+        require(bool(np.all(values == np.round(values))), "times", times, "integers, with integer=True")
+    return values
+
+
+def _first_log_snr(schedule: Schedule) -> float:
+    """λ at the first time, or just below it where the schedule starts from pure noise (λ = −∞)."""
+    first = float(schedule.log_snr(schedule.t_max))
+    return first if np.isfinite(first) else float(schedule.log_snr(schedule.t_max * (1.0 - 1e-3)))
+
+
+def _blend(schedule: Schedule, steps: int) -> Floats:
+    """Solve ½ (λ's share of its range) + ½ (t's share of its range) = n/(steps−1) for t, by bisection."""
+    first, last = _first_log_snr(schedule), float(schedule.log_snr(schedule.t_min))
+    span = schedule.t_max - schedule.t_min
+    wanted = np.linspace(0.0, 1.0, steps)
+    low, high = np.full(steps, schedule.t_min), np.full(steps, schedule.t_max)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        in_log_snr = np.clip((schedule.log_snr(middle) - first) / (last - first), 0.0, 1.0)
+        progress = 0.5 * in_log_snr + 0.5 * (schedule.t_max - middle) / span
+        low, high = np.where(progress > wanted, middle, low), np.where(progress > wanted, high, middle)
+    return np.asarray(0.5 * (low + high))
+
+
+def _leading(schedule: Schedule, steps: int) -> Floats:
+    places = np.arange(steps, dtype=np.float64)[::-1]
+    if schedule.training_steps is not None:
+        return places * (schedule.training_steps // steps)
+    return schedule.t_min + places * (schedule.t_max - schedule.t_min) / steps
+
+
+def _trailing(schedule: Schedule, steps: int) -> Floats:
+    places = np.arange(steps, 0, -1, dtype=np.float64)
+    if schedule.training_steps is not None:
+        return places * (schedule.training_steps / steps) - 1.0
+    return schedule.t_min + places * (schedule.t_max - schedule.t_min) / steps

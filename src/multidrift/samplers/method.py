@@ -1,0 +1,90 @@
+"""What every method shares: a grid, and a walk along it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.ladder import Ladder
+from multidrift.processes.diffusion import Diffusion
+from multidrift.processes.errors import require
+from multidrift.processes.grids import GRIDS, Grid, check_times, grid_times
+
+if TYPE_CHECKING:
+    from multidrift.samplers.result import State
+    from multidrift.samplers.run import Run
+
+Floats = NDArray[np.float64]
+Model: TypeAlias = Denoiser | Ladder
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run will cost per sample: expected calls of each level, and seconds where the costs were measured."""
+
+    calls: Mapping[str, float]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way to walk along a grid of times.
+
+    - `steps`: number of distinct times, at least 2, or `times`: the times themselves, decreasing
+    - `grid`: how the times are spaced (`md.grid_times`); `integer`: round them to training steps
+    """
+
+    steps: int | None = None
+    grid: Grid = "blend"
+    times: Sequence[float] | None = None
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.grid in GRIDS, "grid", self.grid, ", ".join(GRIDS))
+        if self.times is None:
+            require(self.steps is not None, "steps", None, "a number of steps, or times=")
+            assert self.steps is not None
+            require(type(self.steps) is int and self.steps >= 2, "steps", self.steps, "an integer of at least 2")
+        else:
+            object.__setattr__(self, "times", tuple(float(t) for t in self.times))
+            require(self.steps in (None, len(self.times)), "steps", self.steps, f"{len(self.times)}, as times= has")
+
+    def grid_for(self, process: Diffusion) -> Floats:
+        """The times of a run of `process`, decreasing, float64."""
+        if self.times is not None:
+            return check_times(process.schedule, self.times, integer=self.integer)
+        assert self.steps is not None
+        return grid_times(process.schedule, self.steps, self.grid, integer=self.integer)
+
+    def levels_of(self, model: Model) -> dict[str, Denoiser]:
+        """The networks this method calls, cheapest first: of a ladder the top level alone, unless it says otherwise."""
+        return {model.top: model[model.top]} if isinstance(model, Ladder) else {model.name: model}
+
+    def expected_calls(self, model: Model) -> dict[str, float]:
+        """Expected calls of each level, per sample."""
+        number = self.steps if self.times is None else len(self.times)
+        assert number is not None
+        return {name: float(number) for name in self.levels_of(model)}
+
+    def cost(self, model: Model) -> Cost:
+        """What a run will cost, per sample; seconds are those of the batch size the ladder was measured at."""
+        calls = self.expected_calls(model)
+        measured = model.costs if isinstance(model, Ladder) else None
+        if measured is None:
+            return Cost(calls, None)
+        return Cost(calls, sum(n * measured.seconds[name] for name, n in calls.items()) / measured.batch)
+
+    @abstractmethod
+    def walk(self, run: Run) -> Iterator[State]:
+        """Take the run from its start to its end, yielding after every evaluation."""
+
+    def to_dict(self) -> dict[str, object]:
+        """The settings as plain values."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"method": type(self).__name__} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

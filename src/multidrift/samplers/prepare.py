@@ -1,0 +1,143 @@
+"""Resolve and check the arguments of a run before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.ladder import Ladder
+from multidrift.noise.counter import Keys, Stream
+from multidrift.noise.path import BrownianPath
+from multidrift.processes.diffusion import Diffusion
+from multidrift.processes.errors import MultidriftError, require
+from multidrift.samplers.evaluator import Evaluator, FiniteGuard
+from multidrift.samplers.method import Method, Model
+from multidrift.samplers.run import Run
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Which samples a run draws: seeds[i] and samples[i] identify sample i."""
+
+    seeds: tuple[int, ...]
+    samples: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def keys(self, stream: Stream, device: torch.device) -> Keys:
+        return Keys.of(self.seeds, self.samples, stream, device)
+
+
+def prepare(
+    model: Model,
+    method: Method,
+    process: Diffusion | None,
+    count: int | None,
+    seed: int | Sequence[int],
+    first: int,
+    start: Tensor | None,
+    shape: Sequence[int] | None,
+    plan_seed: int,
+    conditioning: Mapping[str, object] | None,
+    batch_size: int | None,
+    device: torch.device | str | None,
+    dtype: torch.dtype,
+    grad: bool,
+) -> Run:
+    """The run that these arguments of `sample` describe, or one error that names the argument at fault."""
+    require(isinstance(model, Denoiser | Ladder), "model", type(model).__name__, "an md.Denoiser or an md.Ladder")
+    require(isinstance(method, Method), "method", method, "a method, such as md.Euler(steps=50)")
+    require(dtype in (torch.float32, torch.float64), "dtype", dtype, "torch.float32 or torch.float64")
+    require(batch_size is None or batch_size >= 1, "batch_size", batch_size, "None or a count of at least 1")
+    process = Diffusion(model.schedule) if process is None else process
+    require(isinstance(process, Diffusion), "process", process, "an md.Diffusion")
+    if process.schedule != model.schedule:
+        raise MultidriftError("process: its schedule is not the model's; take md.Diffusion(model.schedule, …)")
+    batch = _batch(count, seed, first, start)
+    levels = method.levels_of(model)
+    where = _device(levels, start, device)
+    times = method.grid_for(process)
+    process.intervals(times[:1], times[1:2])  # a quantity that cannot be held at the first time is refused here
+    size = _shape(model, start, shape)
+    state = _start(process, float(times[0]), batch, size, start, where, dtype)
+    path = BrownianPath(process, batch.keys(Stream.NOISE, where), size, dtype) if process.noisy else None
+    return Run(
+        process=process,
+        times=times,
+        start=state if grad else state.detach(),
+        levels=tuple(levels),
+        evaluator=Evaluator(levels, len(batch), conditioning or {}, batch_size, grad=grad),
+        path=path,
+        guard=FiniteGuard(batch.samples, times),
+    )
+
+
+def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tensor | None) -> _Batch:
+    seeds = None if isinstance(seed, int) else tuple(int(s) for s in seed)
+    number = count
+    if number is None:
+        number = len(start) if start is not None else 1 if seeds is None else len(seeds)
+    require(isinstance(number, int) and number >= 1, "count", number, "a count of at least 1")
+    require(start is None or len(start) == number, "start", _described(start), f"a first dimension of count={number}")
+    require(isinstance(first, int) and first >= 0, "first", first, "an integer of at least 0")
+    if isinstance(seed, int):
+        return _Batch((seed,) * number, tuple(range(first, first + number)))
+    assert seeds is not None
+    require(len(seeds) == number, "seed", f"{len(seeds)} seeds", f"one number, or count={number} of them")
+    require(first == 0, "first", first, "0 where every sample has a seed of its own")
+    return _Batch(seeds, (0,) * number)
+
+
+def _device(levels: Mapping[str, Denoiser], start: Tensor | None, device: torch.device | str | None) -> torch.device:
+    """The one device everything is on."""
+    places = {f"level {name}": level.device for name, level in levels.items() if level.device is not None}
+    if start is not None:
+        places["start"] = start.device
+    if device is not None:
+        places["device"] = torch.device(device)
+    if len({(place.type, place.index or 0) for place in places.values()}) > 1:
+        listed = ", ".join(f"{name} on {place}" for name, place in places.items())
+        raise MultidriftError(f"device: got {listed}; a run takes one device for all")
+    return next(iter(places.values()), torch.device("cpu"))
+
+
+def _shape(model: Model, start: Tensor | None, shape: Sequence[int] | None) -> tuple[int, ...]:
+    """One sample's shape, from whoever knows it; all who know must agree."""
+    known: dict[str, tuple[int, ...]] = {}
+    if model.shape is not None:
+        known["the model"] = model.shape
+    if start is not None:
+        known["start"] = tuple(start.shape[1:])
+    if shape is not None:
+        known["shape"] = tuple(shape)
+    if not known:
+        raise MultidriftError("shape: got None, and the model does not know it; it takes one sample's shape")
+    if len(set(known.values())) > 1:
+        raise MultidriftError(f"shape: got {', '.join(f'{who} with {size}' for who, size in known.items())}")
+    return next(iter(known.values()))
+
+
+def _start(
+    process: Diffusion,
+    time: float,
+    batch: _Batch,
+    shape: tuple[int, ...],
+    start: Tensor | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The given start in the run's dtype, or one drawn as the trained pipeline draws it."""
+    if start is not None:
+        require(bool(torch.isfinite(start).all()), "start", "values that are not finite", "finite values")
+        return start.to(dtype)
+    normal = batch.keys(Stream.START, device).normals([0], shape, dtype)[0]
+    return normal * process.start_std(time)
+
+
+def _described(tensor: Tensor | None) -> str:
+    return "None" if tensor is None else f"a tensor of shape {tuple(tensor.shape)}"

@@ -1,0 +1,1 @@
+"""Where ladders come from."""

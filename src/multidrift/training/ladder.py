@@ -1,0 +1,58 @@
+"""From images to a ladder: train every level, measure it on held-out images and on the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.ladder import Ladder
+from multidrift.evaluation.denoising import DenoisingErrors, denoising_errors
+from multidrift.processes.schedules import Discrete
+from multidrift.training.images import split
+from multidrift.training.sizes import Size
+from multidrift.training.trainer import LevelTrainer, Progress, TrainingSettings
+
+CHECKPOINTS = "checkpoints"
+_HELD_OUT_TIMES = 20  # noise levels at which a trained ladder is measured, equal steps of t
+
+
+@dataclass(frozen=True)
+class TrainedLadder:
+    """A trained ladder and its errors on the held-out images."""
+
+    ladder: Ladder
+    held_out: DenoisingErrors
+
+
+def train_ladder(
+    images: Tensor,
+    folder: Path,
+    sizes: Sequence[Size],
+    schedule: Discrete,
+    settings: TrainingSettings,
+    held_out: float = 0.1,
+    device: torch.device | str = "cpu",
+    report: Callable[[Progress], None] | None = None,
+) -> TrainedLadder:
+    """Train one level per size on uint8 `images` [n, channels, height, width]; checkpoints go under `folder`.
+
+    A killed run that is started again with the same arguments continues from its last checkpoint.
+    """
+    data = split(images, held_out, settings.seed)
+    levels = []
+    for size in sizes:
+        trainer = LevelTrainer(size, schedule, data.train, settings, torch.device(device))
+        for progress in trainer.run(folder / CHECKPOINTS / size.name):
+            if report is not None:
+                report(progress)
+        network = trainer.averaged().to(device)
+        levels.append(Denoiser(network, schedule, predicts="epsilon", name=size.name))
+    ladder = Ladder(levels)
+    times = np.linspace(schedule.t_min, schedule.t_max, _HELD_OUT_TIMES)
+    return TrainedLadder(ladder.measured(device=device), denoising_errors(ladder, data.held_out, times.tolist()))

@@ -1,0 +1,191 @@
+"""Train the levels of a ladder: every level on the same data, the same batches and the same recipe."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import UNet2DModel
+from diffusers.training_utils import EMAModel
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.schedules import Discrete
+from multidrift.training.sizes import Size
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The recipe all levels share; a level's learning rate is in its `Size`."""
+
+    steps: int = 4000
+    batch_size: int = 64
+    warmup: int = 100
+    ema_decay: float = 0.999
+    seed: int = 0
+    checkpoint_every: int = 200
+    half_precision: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checkpoint_every"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "a number of at least 1")
+        require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "a decay in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a training step reports: the level's name, steps done and in all, and the step's loss."""
+
+    level: str
+    step: int
+    steps: int
+    loss: float
+
+
+def unet(size: Size, image_shape: tuple[int, int, int]) -> UNet2DModel:
+    """The network of one level: a plain diffusers U-Net for images [channels, height, width]."""
+    channels, height, width = image_shape
+    factor = 2 ** (len(size.channels) - 1)
+    divisible = height % factor == 0 and width % factor == 0
+    require(divisible, "images", f"{height}×{width}", f"a height and width divisible by {factor}")
+    return UNet2DModel(
+        sample_size=(height, width),
+        in_channels=channels,
+        out_channels=channels,
+        layers_per_block=1,
+        block_out_channels=size.channels,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * len(size.channels),
+        up_block_types=("UpBlock2D",) * len(size.channels),
+        add_attention=False,
+    )
+
+
+class LevelTrainer:
+    """One level in training: the network, its optimiser and its moving average, all resumable.
+
+    Step n draws its batch from (seed, n) alone, so a resumed run continues exactly where the killed one was
+    and every level sees the same batches.
+    """
+
+    def __init__(
+        self, size: Size, schedule: Discrete, images: Tensor, settings: TrainingSettings, device: torch.device
+    ) -> None:
+        self.size, self.settings, self.device, self.images = size, settings, device, images
+        torch.manual_seed(settings.seed)  # the networks initialise themselves from torch's global generator
+        self.network = unet(size, _image_shape(images)).to(device).train()
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=size.learning_rate, weight_decay=0.0)
+        self.average = EMAModel(self.network.parameters(), decay=settings.ema_decay)
+        self.step = 0
+        times = np.arange(schedule.training_steps)
+        self.alpha = torch.from_numpy(schedule.alpha(times)).float()
+        self.sigma = torch.from_numpy(schedule.sigma(times)).float()
+
+    def run(self, folder: Path) -> Iterator[Progress]:
+        """Train to the end, writing checkpoints to `folder`; yields after every step."""
+        self.resume(folder)
+        while self.step < self.settings.steps:
+            loss = self._train_step()
+            if self.step % self.settings.checkpoint_every == 0 or self.step == self.settings.steps:
+                self.save(folder)
+            yield Progress(self.size.name, self.step, self.settings.steps, loss)
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
+        count = self.settings.batch_size
+        rows = torch.randint(len(self.images), (count,), generator=generator)
+        # One time from each of `count` equal strata: the same law, a steadier gradient.
+        strata = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+        times = (strata * len(self.alpha)).long().clamp(max=len(self.alpha) - 1)
+        noise = torch.randn((count, *self.images.shape[1:]), generator=generator)
+        return self.images[rows], times, noise
+
+    def _train_step(self) -> float:
+        images, times, noise = self._batch()
+        noisy = self.alpha[times].view(-1, 1, 1, 1) * images + self.sigma[times].view(-1, 1, 1, 1) * noise
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.size.learning_rate * self._warm_cosine()
+        noisy, times, noise = (tensor.to(self.device) for tensor in (noisy, times, noise))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.half_precision):
+            prediction = self.network(noisy, times).sample
+        loss = (prediction.float() - noise).square().mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.average.step(self.network.parameters())
+        self.step += 1
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise MultidriftError(f"training {self.size.name}: the loss is {value} at step {self.step}")
+        return value
+
+    def _warm_cosine(self) -> float:
+        if self.step < self.settings.warmup:
+            return (self.step + 1) / self.settings.warmup
+        share = (self.step - self.settings.warmup) / max(1, self.settings.steps - self.settings.warmup)
+        return 0.5 * (1.0 + math.cos(math.pi * share))
+
+    def averaged(self) -> UNet2DModel:
+        """The network with the moving average of its weights, for use."""
+        network = UNet2DModel.from_config(self.network.config)
+        self.average.copy_to(network.parameters())
+        return network.eval()
+
+    def save(self, folder: Path) -> None:
+        """Write the whole training state; a kill leaves the old file or the new one, never half of one."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{i}": v for i, v in enumerate(self.average.shadow_params)}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{CHECKPOINT}.partial"
+        save_file(tensors, partial, metadata={"step": str(self.step), "recipe": self._recipe()})
+        os.replace(partial, folder / CHECKPOINT)
+
+    def resume(self, folder: Path) -> None:
+        """Continue from the checkpoint in `folder`, if there is one made with the same recipe."""
+        file = folder / CHECKPOINT
+        if not file.is_file():
+            return
+        with safe_open(file, framework="pt") as checkpoint:
+            metadata = checkpoint.metadata()
+            tensors = {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}  # noqa: SIM118 (no mapping)
+        if metadata["recipe"] != self._recipe():
+            raise MultidriftError(f"{file}: made with other settings; remove it or repeat them: {metadata['recipe']}")
+        self.network.load_state_dict(_under("network.", tensors))
+        shadow = _under("average.", tensors)
+        self.step = int(metadata["step"])
+        self.average.shadow_params = [shadow[str(i)].to(self.device) for i in range(len(shadow))]
+        self.average.optimization_step = self.step
+        state = self.optimiser.state_dict()
+        state["state"] = {}
+        for name, value in _under("optimiser.", tensors).items():
+            index, key = name.split(".")
+            state["state"].setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict(state)
+
+    def _recipe(self) -> str:
+        recipe = asdict(self.settings) | {"channels": self.size.channels, "rate": self.size.learning_rate}
+        recipe.pop("checkpoint_every")
+        return json.dumps(recipe | {"images": list(self.images.shape)}, sort_keys=True)
+
+
+def _image_shape(images: Tensor) -> tuple[int, int, int]:
+    channels, height, width = images.shape[1:]
+    return channels, height, width
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,110 @@
+"""The command line, run as a user runs it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import multidrift as md
+
+
+def command(*arguments, **settings):
+    return subprocess.run(
+        [sys.executable, "-m", "multidrift.cli.app", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, check=False, **settings,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ladder_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ladders") / "tiny"
+    nets = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        nets.append(
+            diffusers.UNet2DModel(
+                sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(4, 4),
+                norm_num_groups=2, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+                add_attention=False,
+            )
+        )  # fmt: skip
+    schedule = md.schedules.ddpm()
+    md.Ladder([md.Denoiser(net, schedule, name=f"f{i + 1}") for i, net in enumerate(nets)]).save(folder)
+    return folder
+
+
+def test_sample_writes_a_grid(ladder_folder, tmp_path):
+    done = command("sample", "--ladder", ladder_folder, "--count", 5, "--steps", 4, "--out", tmp_path / "a.png")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "a.png").size == (18, 28)
+    assert "f2" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_sample_writes_a_folder_and_continues_it(ladder_folder, tmp_path):
+    options = ("--ladder", ladder_folder, "--method", "multistep", "--eta", 0, "--steps", 4, "--level", "f1")
+    assert command("sample", *options, "--count", 3, "--out", tmp_path / "all").returncode == 0
+    assert command("sample", *options, "--count", 1, "--first", 2, "--out", tmp_path / "one").returncode == 0
+    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    pixels = [np.asarray(Image.open(tmp_path / where / "000002.png")) for where in ("all", "one")]
+    assert np.abs(pixels[0].astype(int) - pixels[1]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--count", 0), "count: got 0"),
+        (("--grid", "cubic"), "grid: got 'cubic'"),
+        (("--level", "f9"), "level: got 'f9'; it takes f1, f2"),
+        (("--eta", -1), "eta: got -1"),
+        (("--steps", 1), "steps: got 1"),
+        (("--ladder", "faces"), "name: got 'faces'"),
+        (("--out", "missing/a.png"), "out: got"),
+    ],
+)
+def test_errors_are_one_line(ladder_folder, tmp_path, arguments, message):
+    done = command("sample", "--ladder", ladder_folder, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_teaches():
+    for words in ((), ("sample",), ("train",)):
+        done = command(*words, "--help")
+        assert done.returncode == 0
+        assert "Example" in done.stdout or not words
+
+
+def test_train_makes_a_ladder_that_samples(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.integers(0, 255, (30, 8, 8), dtype=np.uint8))
+    options = ("--steps", 3, "--batch-size", 4, "--levels", "f1,f2")
+    done = command("train", tmp_path / "x.npz", tmp_path / "ladder", *options)
+    assert done.returncode == 0, done.stderr
+    assert "held-out" in done.stderr
+    assert md.Ladder.load(tmp_path / "ladder").names == ("f1", "f2")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_interrupt_stops_cleanly(ladder_folder, tmp_path):
+    running = subprocess.Popen(
+        [sys.executable, "-m", "multidrift.cli.app", "sample", "--steps", "100000"]
+        + ["--ladder", str(ladder_folder), "--out", str(tmp_path / "a.png")],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert "drawing" in running.stderr.readline()
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    _, stderr = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "Traceback" not in stderr
+    assert list(tmp_path.iterdir()) == []
