@@ -18,7 +18,8 @@ SCHEDULES = [md.schedules.ddpm(), md.schedules.vp(), md.schedules.ve(), md.sched
 def unet(channels=(8, 8), seed=0):
     torch.manual_seed(seed)
     return diffusers.UNet2DModel(
-        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=channels, norm_num_groups=4,
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=4,
+        block_out_channels=channels,
         down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, add_attention=False,
     )  # fmt: skip
 

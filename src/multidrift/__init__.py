@@ -3,12 +3,15 @@
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.targets import GaussianMixture
+from multidrift.plans.advice import PlanWarning
+from multidrift.plans.plan import Plan
 from multidrift.processes import schedules
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError
 from multidrift.processes.grids import grid_times
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
+from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
 from multidrift.samplers.result import Result, State
 from multidrift.samplers.sample import sample, steps
@@ -23,7 +26,10 @@ __all__ = [
     "Ladder",
     "Method",
     "MultidriftError",
+    "Multilevel",
     "Multistep",
+    "Plan",
+    "PlanWarning",
     "Result",
     "State",
     "grid_times",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias, cast
 
@@ -16,6 +18,9 @@ from multidrift.processes.schedule import Schedule
 
 Floats = NDArray[np.float64]
 Conditioning: TypeAlias = Mapping[str, object]
+
+
+_FIRST_VALUES = 16  # of each parameter go into the fingerprint: enough to tell networks apart, quick to read
 
 
 class HasSample(Protocol):
@@ -74,6 +79,21 @@ class Denoiser:
     def dtype(self) -> torch.dtype | None:
         """What the network computes in; None for a network without parameters."""
         return next((p.dtype for module in self.modules for p in module.parameters()), None)
+
+    @property
+    def fingerprint(self) -> str:
+        """A quick hash of what this is: settings, schedule, and name, shape and first values of every parameter.
+
+        Of a plain function, which has no parameters, its name stands for them.
+        """
+        parameters = {name: value for module in self.modules for name, value in module.named_parameters()}
+        shapes = {name: list(value.shape) for name, value in parameters.items()}
+        settings = [self.predicts, self.clip, self.schedule.to_dict(), shapes or self.name]
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        if parameters:
+            firsts = torch.cat([value.detach().flatten()[:_FIRST_VALUES].float() for value in parameters.values()])
+            digest.update(firsts.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def predict(self, x: Tensor, t: Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
         """The network's prediction at states x [n, …] and times t [n], converted to `target`, in x's dtype."""

@@ -6,9 +6,10 @@ unit variance; its two halves follow from it by a rotation with one fresh normal
     g_left = √f·g + √(1−f)·ξ        g_right = √(1−f)·g − √f·ξ        f = the left half's share of the variance
 
 so no large sum is ever subtracted and nothing overflows however steep the clock is. A query inside a cell splits it
-with the cell's own normal: increments add up exactly everywhere, and are Brownian down to one query a cell. A grid finer
-than that sees a path that is smooth within cells, with the right increment over each. Reading forward costs about 2 + log₂(cells/queries) draws a query and
-keeps a few states, the intervals still ahead.
+with the cell's own normal: increments add up exactly everywhere, and are Brownian down to one query a cell. A finer
+grid than that sees a path that is smooth within cells, with the right increment over each.
+
+Reading forward costs about 2 + log₂(cells/queries) draws a query and keeps a few states, the intervals still ahead.
 """
 
 from __future__ import annotations

@@ -64,6 +64,15 @@ class Diffusion:
         """Whether the equation has noise at all."""
         return self.eta > 0 and self.noise_scale != 0
 
+    def relative_steps(self, times: Floats) -> Floats:
+        """The share of the state that each step of a grid replaces, 1 − exp(−(1+η)Δλ), in (0, 1]."""
+        return np.asarray(-np.expm1(-(1.0 + self.eta) * np.diff(self.schedule.log_snr(times))))
+
+    def to_dict(self) -> dict[str, object]:
+        """The settings as plain values, the schedule apart; a `noise_scale` function is named only."""
+        scale = "a function" if callable(self.noise_scale) else self.noise_scale
+        return {"process": "Diffusion", "eta": self.eta, "holds": self.holds, "noise_scale": scale}
+
     def start_std(self, t: float) -> float:
         """Standard deviation of a drawn start at time t: 1, or σ(t) where noise is added to unscaled data."""
         return float(self.schedule.sigma(t)) if self.schedule.family == "variance_exploding" else 1.0

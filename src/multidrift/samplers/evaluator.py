@@ -13,6 +13,7 @@ from torch import Tensor
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.processes.errors import MultidriftError
 from multidrift.processes.predictions import Prediction
+from multidrift.samplers.method import plain
 
 Floats = NDArray[np.float64]
 _READ_EVERY = 50  # steps between looks at the record of non-finite values: a look waits for the device
@@ -42,17 +43,20 @@ class Evaluator:
         self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
 
-    def __call__(self, level: str, x: Tensor, t: float, target: Prediction) -> Tensor:
-        """The prediction `target` of `level` at states x [count, …] and time t, shaped like x."""
+    def __call__(self, level: str, x: Tensor, t: float, target: Prediction, rows: Tensor | None = None) -> Tensor:
+        """The prediction `target` of `level` at states x and time t, shaped like x; `rows`: which samples x holds."""
+        rows = torch.arange(len(x), device=x.device) if rows is None else rows
+        size = self.batch_size or len(x)
         with torch.set_grad_enabled(self.grad):
-            size = self.batch_size or len(x)
-            parts = [self._invoke(level, x[i : i + size], t, target, i, size) for i in range(0, len(x), size)]
+            parts = [
+                self._invoke(level, x[i : i + size], t, target, rows[i : i + size], size)
+                for i in range(0, len(x), size)
+            ]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _invoke(self, level: str, x: Tensor, t: float, target: Prediction, first: int, size: int) -> Tensor:
+    def _invoke(self, level: str, x: Tensor, t: float, target: Prediction, rows: Tensor, size: int) -> Tensor:
         self.rows[level] += len(x)
         self.batches[level] += 1
-        rows = torch.arange(first, first + len(x), device=x.device)
         padding = size - len(x)
         if padding:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
@@ -63,19 +67,14 @@ class Evaluator:
 
     def _cut(self, value: object, rows: Tensor) -> object:
         """The rows of a tensor with one entry a sample; any other value as it is."""
-        if isinstance(value, Tensor) and value.ndim > 0 and len(value) == self.count and len(rows) != self.count:
+        if isinstance(value, Tensor) and value.ndim > 0 and len(value) == self.count:
             return value[rows]
         return value
 
     @property
     def calls(self) -> dict[str, float]:
         """Rows passed to each level, per sample."""
-        return {name: _plain(rows / self.count) for name, rows in self.rows.items()}
-
-
-def _plain(number: float) -> float:
-    """An int where the number is whole: calls of a shared plan are counts."""
-    return int(number) if number == int(number) else number
+        return {name: plain(rows / self.count) for name, rows in self.rows.items()}
 
 
 class FiniteGuard:
@@ -86,12 +85,14 @@ class FiniteGuard:
         self._first_bad: Tensor | None = None  # per sample the first step with a bad value, or the number of steps
         self._watched = 0
 
-    def watch(self, step: int, level: str, values: Tensor) -> None:
-        """Record which samples went wrong at this step; raise at the first call and every 50 steps."""
-        none = torch.full((len(values),), len(self.times), device=values.device)
+    def watch(self, step: int, level: str, values: Tensor, rows: Tensor | None) -> None:
+        """Record which samples (`rows`; None: all) went wrong at this step; raise at the first call and every 50."""
+        if self._first_bad is None:
+            self._first_bad = torch.full((len(self.samples),), len(self.times), device=values.device)
         good = torch.isfinite(values.detach()).flatten(1).all(dim=1)
-        bad = torch.where(good, none, torch.full_like(none, step))
-        self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
+        before = self._first_bad if rows is None else self._first_bad[rows]
+        after = torch.where(good, before, before.clamp(max=step))
+        self._first_bad = after if rows is None else self._first_bad.index_copy(0, rows, after)
         if self._watched % _READ_EVERY == 0:
             self.read(level)
         self._watched += 1

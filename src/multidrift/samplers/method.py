@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
+from multidrift.plans.plan import Plan
+from multidrift.plans.probabilities import counted_calls
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import require
 from multidrift.processes.grids import GRIDS, Grid, check_times, grid_times
@@ -55,12 +57,18 @@ class Method(ABC):
             object.__setattr__(self, "times", tuple(float(t) for t in self.times))
             require(self.steps in (None, len(self.times)), "steps", self.steps, f"{len(self.times)}, as times= has")
 
+    @property
+    def number_of_steps(self) -> int:
+        """Number of times, the last of which is that of the final call."""
+        number = self.steps if self.times is None else len(self.times)
+        assert number is not None
+        return number
+
     def grid_for(self, process: Diffusion) -> Floats:
         """The times of a run of `process`, decreasing, float64."""
         if self.times is not None:
             return check_times(process.schedule, self.times, integer=self.integer)
-        assert self.steps is not None
-        return grid_times(process.schedule, self.steps, self.grid, integer=self.integer)
+        return grid_times(process.schedule, self.number_of_steps, self.grid, integer=self.integer)
 
     def levels_of(self, model: Model) -> dict[str, Denoiser]:
         """The networks this method calls, cheapest first: of a ladder the top level alone, unless it says otherwise."""
@@ -68,17 +76,48 @@ class Method(ABC):
 
     def expected_calls(self, model: Model) -> dict[str, float]:
         """Expected calls of each level, per sample."""
-        number = self.steps if self.times is None else len(self.times)
-        assert number is not None
-        return {name: float(number) for name in self.levels_of(model)}
+        return {name: float(self.number_of_steps) for name in self.levels_of(model)}
 
     def cost(self, model: Model) -> Cost:
         """What a run will cost, per sample; seconds are those of the batch size the ladder was measured at."""
         calls = self.expected_calls(model)
-        measured = model.costs if isinstance(model, Ladder) else None
-        if measured is None:
-            return Cost(calls, None)
-        return Cost(calls, sum(n * measured.seconds[name] for name, n in calls.items()) / measured.batch)
+        return Cost(calls, _seconds(model, calls))
+
+    def plan(
+        self, model: Model, process: Diffusion | None = None, seed: int = 0, count: int = 1, first: int = 0
+    ) -> Plan:
+        """The random choices of a run, drawn now: to know its cost, to keep it, or to run it with `md.sample`.
+
+        Where samples have draws of their own, they are those of samples `first` to `first + count − 1`.
+        """
+        process = Diffusion(model.schedule) if process is None else process
+        return self.plan_for(model, process, seed, range(first, first + count))
+
+    def plan_for(self, model: Model, process: Diffusion, seed: int, samples: Sequence[int]) -> Plan:
+        """The plan of a run of these samples."""
+        levels = self.levels_of(model)
+        weights = self.weight_table(model, process, seed, samples)
+        calls = {name: plain(n) for name, n in zip(levels, self.planned_calls(weights).tolist(), strict=True)}
+        return Plan(
+            method=self.to_dict(),
+            process=process.to_dict(),
+            ladder={name: level.fingerprint for name, level in levels.items()},
+            times=tuple(self.grid_for(process).tolist()),
+            levels=tuple(levels),
+            weights=weights,
+            seed=seed,
+            calls=calls,
+            cost=_seconds(model, calls),
+        )
+
+    def weight_table(self, model: Model, process: Diffusion, seed: int, samples: Sequence[int]) -> Floats:
+        """The weights of a plan, [draws, steps − 1, levels]; of one network: 1 at every step."""
+        del process, seed, samples  # a method without random choices
+        return np.ones((1, self.number_of_steps - 1, len(self.levels_of(model))))
+
+    def planned_calls(self, weights: Floats) -> Floats:
+        """Calls of each level per sample that a plan with these weights makes."""
+        return counted_calls(weights)
 
     @abstractmethod
     def walk(self, run: Run) -> Iterator[State]:
@@ -88,3 +127,15 @@ class Method(ABC):
         """The settings as plain values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {"method": type(self).__name__} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def plain(number: float) -> float:
+    """An int where the number is whole: calls of a shared plan are counts."""
+    return int(number) if number == int(number) else number
+
+
+def _seconds(model: Model, calls: Mapping[str, float]) -> float | None:
+    measured = model.costs if isinstance(model, Ladder) else None
+    if measured is None:
+        return None
+    return sum(n * measured.seconds[name] for name, n in calls.items()) / measured.batch

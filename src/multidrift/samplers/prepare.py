@@ -12,10 +12,12 @@ from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.noise.counter import Keys, Stream
 from multidrift.noise.path import BrownianPath
+from multidrift.plans.plan import Plan
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.samplers.evaluator import Evaluator, FiniteGuard
 from multidrift.samplers.method import Method, Model
+from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.run import Run
 
 
@@ -35,7 +37,7 @@ class _Batch:
 
 def prepare(
     model: Model,
-    method: Method,
+    method: Method | Plan,
     process: Diffusion | None,
     count: int | None,
     seed: int | Sequence[int],
@@ -48,10 +50,10 @@ def prepare(
     device: torch.device | str | None,
     dtype: torch.dtype,
     grad: bool,
-) -> Run:
+) -> tuple[Method, Run]:
     """The run that these arguments of `sample` describe, or one error that names the argument at fault."""
     require(isinstance(model, Denoiser | Ladder), "model", type(model).__name__, "an md.Denoiser or an md.Ladder")
-    require(isinstance(method, Method), "method", method, "a method, such as md.Euler(steps=50)")
+    require(isinstance(method, Method | Plan), "method", method, "a method, such as md.Euler(steps=50), or a plan")
     require(dtype in (torch.float32, torch.float64), "dtype", dtype, "torch.float32 or torch.float64")
     require(batch_size is None or batch_size >= 1, "batch_size", batch_size, "None or a count of at least 1")
     process = Diffusion(model.schedule) if process is None else process
@@ -59,22 +61,30 @@ def prepare(
     if process.schedule != model.schedule:
         raise MultidriftError("process: its schedule is not the model's; take md.Diffusion(model.schedule, …)")
     batch = _batch(count, seed, first, start)
+    made = method if isinstance(method, Plan) else None
+    method = method_from_dict(method.method) if isinstance(method, Plan) else method
     levels = method.levels_of(model)
     where = _device(levels, start, device)
     times = method.grid_for(process)
     process.intervals(times[:1], times[1:2])  # a quantity that cannot be held at the first time is refused here
     size = _shape(model, start, shape)
+    plan = method.plan_for(model, process, plan_seed, batch.samples) if made is None else made
+    if made is not None:
+        fingerprints = {name: level.fingerprint for name, level in levels.items()}
+        made.check(process.to_dict(), fingerprints, times.tolist(), len(batch))
     state = _start(process, float(times[0]), batch, size, start, where, dtype)
     path = BrownianPath(process, batch.keys(Stream.NOISE, where), size, dtype) if process.noisy else None
-    return Run(
+    run = Run(
         process=process,
         times=times,
         start=state if grad else state.detach(),
         levels=tuple(levels),
         evaluator=Evaluator(levels, len(batch), conditioning or {}, batch_size, grad=grad),
         path=path,
+        plan=plan,
         guard=FiniteGuard(batch.samples, times),
     )
+    return method, run
 
 
 def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tensor | None) -> _Batch:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from multidrift.plans.plan import Plan
 from multidrift.processes.errors import MultidriftError, require
-
-if TYPE_CHECKING:
-    from multidrift.plans.plan import Plan
 
 Pixels = NDArray[np.uint8]
 

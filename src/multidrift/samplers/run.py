@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.noise.path import BrownianPath
+from multidrift.plans.plan import Plan
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.intervals import Interval
 from multidrift.processes.predictions import conversion
@@ -34,6 +35,7 @@ class Run:
     levels: Sequence[str]
     evaluator: Evaluator
     path: BrownianPath | None
+    plan: Plan
     guard: FiniteGuard = field(repr=False)
 
     @cached_property
@@ -41,12 +43,17 @@ class Run:
         """The steps of the grid, each anchored at its end."""
         return list(self.process.intervals(self.times[:-1], self.times[1:]))
 
-    def drift(self, x: Tensor, n: int, level: str | None = None) -> Tensor:
-        """D of a level (the top one by default) at state x and the n-th time, shaped like x."""
+    def drift(self, x: Tensor, n: int, level: str | None = None, rows: Tensor | None = None) -> Tensor:
+        """D of a level (the top one by default) at state x and the n-th time; `rows`: which samples x holds."""
         name = level or self.levels[-1]
-        drift = self.evaluator(name, x, float(self.times[n]), self.process.drift_is)
-        self.guard.watch(n, name, drift)
+        drift = self.evaluator(name, x, float(self.times[n]), self.process.drift_is, rows)
+        self.guard.watch(n, name, drift, rows)
         return drift
+
+    @property
+    def weights(self) -> Floats:
+        """The plan's weights, [1 or count, steps − 1, levels]."""
+        return self.plan.weights
 
     def noise(self, interval: Interval) -> Tensor | float:
         """ΔW over an interval, read from the path of each sample."""
@@ -63,7 +70,7 @@ class Run:
         """The last evaluation: the top level's prediction of the data at the last time, and no noise."""
         last = len(self.times) - 1
         data = self.evaluator(self.levels[-1], x, float(self.times[last]), "sample")
-        self.guard.watch(last, self.levels[-1], data)
+        self.guard.watch(last, self.levels[-1], data, None)
         self.guard.read(self.levels[-1])
         return State(last + 1, last + 1, 0.0, data, data, self.evaluator.calls)
 

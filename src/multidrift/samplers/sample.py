@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from multidrift.plans.plan import Plan
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import require
 from multidrift.samplers.method import Method, Model
@@ -24,7 +25,7 @@ _QUIET_SECONDS = 2.0  # shorter runs show no progress bar
 
 def sample(
     model: Model,
-    method: Method,
+    method: Method | Plan,
     process: Diffusion | None = None,
     count: int | None = None,
     seed: int | Sequence[int] = 0,
@@ -41,7 +42,7 @@ def sample(
     progress: bool | None = None,
     grad: bool = False,
 ) -> Result:
-    """Draw samples of `process` with `method`.
+    """Draw samples of `process` with `method`, or as a plan of one says.
 
     - `model`: a Denoiser, or a Ladder (one-network methods run its top level)
     - `process`: by default `Diffusion(model.schedule)`, the reverse SDE with η = 1
@@ -62,14 +63,14 @@ def sample(
     on predictions that are not finite (naming step and sample).
     """
     require(save is None or save >= 1, "save", save, "None or a number of steps between saved states")
-    run = prepare(
+    walked, run = prepare(
         model, method, process, count, seed, first, start, shape, plan_seed,
         conditioning, batch_size, device, dtype, grad,
     )  # fmt: skip
     started = time.perf_counter()
     saved = [(float(run.times[0]), run.start)]
     samples, finished = run.start, True
-    with contextlib.closing(_walk(method, run)) as states, _bar(type(method).__name__, progress) as tick:
+    with contextlib.closing(_walk(walked, run)) as states, _bar(type(walked).__name__, progress) as tick:
         for state in states:
             samples = state.x
             tick(state)
@@ -87,6 +88,7 @@ def sample(
         rounds=run.evaluator.batches[run.levels[-1]],
         seconds=time.perf_counter() - started,
         finished=finished,
+        plan=run.plan,
         trajectory=torch.stack([x for _, x in saved]) if save is not None else None,
         trajectory_times=tuple(t for t, _ in saved) if save is not None else None,
     )
@@ -94,7 +96,7 @@ def sample(
 
 def steps(
     model: Model,
-    method: Method,
+    method: Method | Plan,
     process: Diffusion | None = None,
     count: int | None = None,
     seed: int | Sequence[int] = 0,
@@ -112,11 +114,11 @@ def steps(
 
     Arguments as in `sample`; they are checked before this returns.
     """
-    run = prepare(
+    walked, run = prepare(
         model, method, process, count, seed, first, start, shape, plan_seed,
         conditioning, batch_size, device, dtype, grad,
     )  # fmt: skip
-    return _walk(method, run)
+    return _walk(walked, run)
 
 
 def _walk(method: Method, run: Run) -> Generator[State]:

@@ -1,0 +1,43 @@
+"""When a difference of levels fires: three ways to draw with P(fire at n) = p_n.
+
+`independent` is the papers' Bernoulli draw. The other two spread the firings evenly: with P_n = p_1 + … + p_n they fire
+where ⌊P_n + u⌋ > ⌊P_{n−1} + u⌋, for one uniform offset u (`systematic`) or u = 1/2 (`midpoint`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Draws = Literal["independent", "systematic", "midpoint"]
+DRAWS: tuple[Draws, ...] = get_args(Draws)
+
+
+def fire(draws: Draws, probabilities: Floats, uniforms: Floats) -> Bools:
+    """Which steps fire, bool [steps], for probabilities [steps] in (0, 1] and uniforms [steps] in (0, 1).
+
+    `independent` uses one uniform a step, `systematic` the first alone, `midpoint` none.
+    """
+    if draws == "independent":
+        return uniforms < probabilities
+    offset = uniforms[0] if draws == "systematic" else 0.5
+    # Rounding keeps sums such as ten times 0.1 on the whole numbers they stand for.
+    sums = np.round(np.concatenate([[0.0], np.cumsum(probabilities)]), 9) + offset
+    return np.diff(np.floor(sums)) > 0
+
+
+def weigh(draws: Draws, fires: Bools, probabilities: Floats, lengths: Floats) -> Floats:
+    """The weight of each step's difference, float64 [steps], 0 where it does not fire.
+
+    `independent`: w_n = 1/p_n. The evenly spread draws: 1/p_n times the one factor that makes the firings stand for the
+    whole interval, Σ w_n h_n = Σ h_n, in step lengths h_n that say how much of the state a step replaces. On the drift
+    clock itself, which grows by orders of magnitude, the last firing alone would set that factor.
+    """
+    weights = np.where(fires, 1.0 / probabilities, 0.0)
+    if draws == "independent" or not fires.any():
+        return weights
+    return np.asarray(weights * (lengths.sum() / (weights * lengths).sum()))

@@ -1,0 +1,67 @@
+"""How often each level's difference fires: from calls or given, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multidrift.processes.errors import require
+
+Floats = NDArray[np.float64]
+Probabilities = Sequence[float] | Sequence[Sequence[float]]
+
+
+def from_calls(calls: Sequence[float], steps: int, levels: Sequence[str]) -> Floats:
+    """Probabilities [steps − 1, levels] that give these expected calls of each difference.
+
+    The final call is the top level's: p = (calls − 1)/(steps − 1) there, calls/(steps − 1), at most 1, below.
+    """
+    wanted = np.asarray(calls, dtype=np.float64)
+    require(wanted.shape == (len(levels),), "calls", calls, f"one number for each of {', '.join(levels)}")
+    require(bool(np.all(wanted <= steps)), "calls", calls, f"at most one call a step, {steps}")
+    require(bool(np.all(wanted[:-1] > 0)) and wanted[-1] > 1, "calls", calls, "positive numbers, the last above 1")
+    wanted = np.append(wanted[:-1], wanted[-1] - 1.0)
+    return np.tile(np.minimum(wanted / (steps - 1), 1.0), (steps - 1, 1))
+
+
+def given(probabilities: Probabilities, steps: int, levels: Sequence[str]) -> Floats:
+    """Probabilities [steps − 1, levels] from one number a level, or one a step and level."""
+    try:
+        values = np.asarray(probabilities, dtype=np.float64)
+    except ValueError:
+        values = np.zeros(0)
+    right = values.shape in ((len(levels),), (steps - 1, len(levels)))
+    require(right, "probabilities", values.shape, f"shape ({len(levels)},) or ({steps - 1}, {len(levels)})")
+    inside = bool(np.all((values > 0) & (values <= 1)))
+    require(inside, "probabilities", probabilities, "numbers in (0, 1]")
+    return np.broadcast_to(values, (steps - 1, len(levels))).copy()
+
+
+def coefficients(weights: Floats) -> Floats:
+    """What multiplies each level's own D, from the weights of the differences (the last axis): w_k − w_{k+1}."""
+    above = np.concatenate([weights[..., 1:], np.zeros_like(weights[..., :1])], axis=-1)
+    return np.asarray(weights - above)
+
+
+def counted_calls(weights: Floats) -> Floats:
+    """Calls of each level per draw, from the weights [draws, steps − 1, levels]; the final call included."""
+    calls: Floats = (coefficients(weights) != 0).sum(axis=1).mean(axis=0)
+    calls[-1] += 1
+    return calls
+
+
+def expected_calls(probabilities: Floats, *, independent: bool) -> Floats:
+    """Expected calls of each level, the final one included.
+
+    A network is needed where its own difference or the one above fires. Where both fire with equal weights, as two
+    levels that always fire do, it cancels out of the telescoping sum and is not called. (Evenly spread draws of two
+    levels with one p < 1 may coincide by chance; that saves calls which are not counted here.)
+    """
+    above = np.concatenate([probabilities[:, 1:], np.zeros_like(probabilities[:, :1])], axis=1)
+    needed = 1.0 - (1.0 - probabilities) * (1.0 - above)
+    cancels = (probabilities == above) & (independent | (probabilities == 1.0))
+    calls = np.where(cancels, needed - probabilities * above, needed).sum(axis=0)
+    calls[-1] += 1
+    return np.asarray(calls)
