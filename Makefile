@@ -6,14 +6,14 @@ EXTRAS := diffusers,report,eval,train,dev
 .PHONY: demo test lint bench clean
 
 demo: .venv/ready
-	$(BIN)/multidrift sample --count 16 --out out/digits.png
+	$(BIN)/multidrift demo --out out
 
 test: lint
 	$(BIN)/pytest -n 2
 
 lint: .venv/ready
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 
 bench: .venv/ready

@@ -26,7 +26,6 @@ ALLOWED = {
     "integrations": SAMPLING,
     "report": SAMPLING | {"evaluation", "planning"},
     "cli": None,  # everything
-    "demo": SAMPLING | {"evaluation", "report"},
 }
 HEAVY = {"diffusers", "accelerate", "matplotlib", "plotly", "jinja2", "torchmetrics", "ot", "scipy", "sklearn"}
 
@@ -57,7 +56,7 @@ def test_rooms_import_downward_only(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_core_needs_no_extra_at_import(path):
     room = path.relative_to(SOURCE).parts[0]
-    if room in {"training", "cli", "report", "demo"}:
+    if room in {"training", "cli", "report"}:
         return
     top = ast.parse(path.read_text()).body
     names = {alias.name.split(".")[0] for node in top if isinstance(node, ast.Import) for alias in node.names}
@@ -77,12 +76,20 @@ def test_files_stay_short():
         assert len(path.read_text().splitlines()) <= 320, path
 
 
-METHODS = [md.Euler(12), md.Multistep(12), md.Multistep(12, order=3)]
+METHODS = [
+    md.Euler(12),
+    md.Multistep(12),
+    md.Multistep(12, order=3),
+    md.Multilevel(12, levels=("a", "b"), calls=(12, 4)),
+    md.Multilevel(12, levels=("a", "b"), calls=(12, 4), shared=False, order=2),
+]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_every_method_goes_through_the_update_rule(method, denoiser, monkeypatch):
-    plain = md.sample(denoiser, method, count=3)
+@pytest.mark.filterwarnings("ignore::multidrift.plans.advice.PlanWarning")
+def test_every_method_goes_through_the_update_rule(method, mixture, ddpm, monkeypatch):
+    model = md.Ladder([mixture.denoiser(ddpm, "a"), mixture.denoiser(ddpm, "b")])
+    plain = md.sample(model, method, count=3)
     calls = []
 
     def doubled(z, dtau, drift, dw):
@@ -90,6 +97,6 @@ def test_every_method_goes_through_the_update_rule(method, denoiser, monkeypatch
         return z + 2 * dtau * drift + dw
 
     monkeypatch.setattr(update, "increment", doubled)
-    changed = md.sample(denoiser, method, count=3)
+    changed = md.sample(model, method, count=3)
     assert len(calls) == 11
     assert not torch.allclose(plain.samples, changed.samples)

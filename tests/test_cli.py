@@ -57,6 +57,14 @@ def test_sample_writes_a_folder_and_continues_it(ladder_folder, tmp_path):
     assert np.abs(pixels[0].astype(int) - pixels[1]).max() <= 1
 
 
+def test_sample_with_two_levels(ladder_folder, tmp_path):
+    options = ("--method", "multilevel", "--levels", "f1,f2", "--calls", "30,12", "--steps", 30, "--count", 2)
+    done = command("sample", "--ladder", ladder_folder, *options, "--out", tmp_path / "a.png")
+    assert done.returncode == 0, done.stderr
+    assert "29" in done.stderr
+    assert (tmp_path / "a.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -64,6 +72,8 @@ def test_sample_writes_a_folder_and_continues_it(ladder_folder, tmp_path):
         (("--grid", "cubic"), "grid: got 'cubic'"),
         (("--level", "f9"), "level: got 'f9'; it takes f1, f2"),
         (("--eta", -1), "eta: got -1"),
+        (("--method", "multilevel"), "calls: got None; it takes one number a level, such as 80,20"),
+        (("--method", "multilevel", "--calls", "60,5"), "calls: got (60.0, 5.0); it takes at most one call a step, 50"),
         (("--steps", 1), "steps: got 1"),
         (("--ladder", "faces"), "name: got 'faces'"),
         (("--out", "missing/a.png"), "out: got"),
@@ -78,10 +88,10 @@ def test_errors_are_one_line(ladder_folder, tmp_path, arguments, message):
 
 
 def test_help_teaches():
-    for words in ((), ("sample",), ("train",)):
+    for words in ((), ("demo",), ("sample",), ("train",)):
         done = command(*words, "--help")
         assert done.returncode == 0
-        assert "Example" in done.stdout or not words
+        assert "Example" in done.stdout or words in ((), ("demo",))
 
 
 def test_train_makes_a_ladder_that_samples(tmp_path):

@@ -7,6 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
+from multidrift.cli.demo import demo_command
 from multidrift.cli.sample import sample_command
 from multidrift.cli.train import train_command
 from multidrift.processes.errors import MultidriftError
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("demo")(demo_command)
 app.command("sample")(sample_command)
 app.command("train")(train_command)
 

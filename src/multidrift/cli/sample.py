@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from multidrift.drifts.ladder import Ladder
+from multidrift.plans.draws import Draws
 from multidrift.processes.clocks import Holds
 from multidrift.processes.diffusion import Diffusion
-from multidrift.processes.errors import require
+from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.grids import Grid
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
+from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
 from multidrift.samplers.result import Result, save_image
 from multidrift.samplers.sample import sample
@@ -27,6 +29,7 @@ class MethodName(StrEnum):
 
     euler = "euler"
     multistep = "multistep"
+    multilevel = "multilevel"
 
 
 def sample_command(
@@ -38,9 +41,13 @@ def sample_command(
     ] = "digits",
     level: Annotated[str | None, typer.Option(help="The network to use, such as f1; the best by default.")] = None,
     method: Annotated[
-        MethodName, typer.Option(help="euler: DDPM and DDIM. multistep: DPM-Solver++.")
+        MethodName, typer.Option(help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM.")
     ] = MethodName.euler,
     steps: Annotated[int, typer.Option(help="Calls of the network.")] = 50,
+    levels: Annotated[str | None, typer.Option(help="multilevel: the levels to use, such as f1,f5.")] = None,
+    calls: Annotated[str | None, typer.Option(help="multilevel: expected calls of each level, such as 80,20.")] = None,
+    draws: Annotated[str, typer.Option(help="multilevel: systematic, independent or midpoint.")] = "systematic",
+    plan_seed: Annotated[int, typer.Option(help="multilevel: seed of the draws.")] = 0,
     order: Annotated[int, typer.Option(help="Order of the multistep method: 1, 2 or 3.")] = 2,
     eta: Annotated[float, typer.Option(help="Amount of noise: 0 is DDIM (an ODE), 1 is DDPM (an SDE).")] = 1.0,
     holds: Annotated[str, typer.Option(help="Held over a step: data, noise, score or ddpm.")] = "data",
@@ -57,19 +64,39 @@ def sample_command(
       multidrift sample --count 64 --out digits.png
 
       multidrift sample --method multistep --eta 0 --steps 20 --out folder/
+
+      multidrift sample --method multilevel --levels f1,f5 --calls 80,20 --steps 80
     """
     console = Console(stderr=True)
     networks = _ladder(ladder).to(device)
     model = networks if level is None else networks[level]
-    chosen: Method = Euler(steps, cast("Grid", grid))
-    if method is MethodName.multistep:
-        chosen = Multistep(steps, cast("Grid", grid), order=order)
+    chosen: Method
+    match method:
+        case MethodName.euler:
+            chosen = Euler(steps, cast("Grid", grid))
+        case MethodName.multistep:
+            chosen = Multistep(steps, cast("Grid", grid), order=order)
+        case MethodName.multilevel:
+            names = None if levels is None else tuple(levels.split(","))
+            chosen = Multilevel(
+                steps, cast("Grid", grid), levels=names, calls=_numbers(calls), draws=cast("Draws", draws)
+            )
     process = Diffusion(networks.schedule, eta, cast("Holds", holds))
     _check_target(out)
     console.print(f"drawing {count} images with {level or networks.top} …")
-    result = sample(model, chosen, process, count=count, seed=seed, first=first, batch_size=batch_size)
+    result = sample(
+        model, chosen, process, count=count, seed=seed, first=first, plan_seed=plan_seed, batch_size=batch_size
+    )
     _write(result, out, first)
     _report(console, result, out)
+
+
+def _numbers(calls: str | None) -> tuple[float, ...]:
+    """The numbers of a list such as 80,20."""
+    try:
+        return tuple(float(number) for number in (calls or "").split(","))
+    except ValueError as error:
+        raise MultidriftError(f"calls: got {calls!r}; it takes one number a level, such as 80,20") from error
 
 
 def _ladder(name: str) -> Ladder:

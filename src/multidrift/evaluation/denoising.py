@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +41,21 @@ class DenoisingErrors:
 
 
 def denoising_errors(
-    ladder: Ladder, images: Tensor, times: Sequence[float], seed: int = 0, batch_size: int = 256
+    ladder: Ladder,
+    images: Tensor,
+    times: Sequence[float],
+    seed: int = 0,
+    batch_size: int = 256,
+    report: Callable[[int, int, float], None] | None = None,
 ) -> DenoisingErrors:
-    """Measure all levels on `images` [n, …] in [−1, 1] at each of `times`."""
+    """Measure all levels on `images` [n, …] in [−1, 1] at each of `times`; `report(done, all, error)` as it goes."""
     require(len(images) >= 2, "images", f"{len(images)} images", "at least two")
     errors = {name: torch.zeros(len(times), len(images), dtype=torch.float64) for name in ladder.names}
-    for index, name, rows, values in _measure(ladder, images, times, seed, batch_size):
+    parts = len(times) * len(ladder) * -(-len(images) // batch_size)
+    for done, (index, name, rows, values) in enumerate(_measure(ladder, images, times, seed, batch_size), start=1):
         errors[name][index, rows] = values
+        if report is not None:
+            report(done, parts, float(values.mean()))
     return DenoisingErrors(tuple(float(t) for t in times), errors)
 
 

@@ -55,4 +55,10 @@ def train_ladder(
         levels.append(Denoiser(network, schedule, predicts="epsilon", name=size.name))
     ladder = Ladder(levels)
     times = np.linspace(schedule.t_min, schedule.t_max, _HELD_OUT_TIMES)
-    return TrainedLadder(ladder.measured(device=device), denoising_errors(ladder, data.held_out, times.tolist()))
+
+    def measuring(done: int, parts: int, error: float) -> None:
+        if report is not None:
+            report(Progress("held-out", done, parts, error))
+
+    errors = denoising_errors(ladder, data.held_out, times.tolist(), report=measuring)
+    return TrainedLadder(ladder.measured(device=device), errors)

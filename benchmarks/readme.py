@@ -1,0 +1,223 @@
+"""Write the measured figures into the README and the docs, between their markers.
+
+python -m benchmarks.readme            # after a benchmark; `make test` checks that nothing was forgotten
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.record import RESULTS
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "multilevel.md", ROOT / "docs" / "ladder.md")
+PLOT = ROOT / "docs" / "multilevel.png"
+Entry: TypeAlias = dict[str, object]
+
+
+def results(name: str) -> dict[str, object]:
+    """The kept result of one benchmark."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def mean_error(entry: Entry) -> float:
+    """Mean error over plan seeds and images."""
+    return statistics.fmean(entry["errors"])
+
+
+def rows(header: list[str], lines: Iterable[list[str]]) -> str:
+    """A Markdown table."""
+    table = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in table)
+
+
+def pretty(entry: Entry) -> list[str]:
+    """One row of the tables of methods."""
+    spread = f" ± {statistics.stdev(entry['errors']):.4f}" if len(entry["errors"]) > 1 else ""
+    calls = ", ".join(f"{name} {number:.0f}" for name, number in entry["calls"].items() if number)
+    middle = f"{statistics.fmean(entry['medians']):.5f}"
+    return [entry["label"], calls, f"{entry['seconds']:.1f}", f"{mean_error(entry):.4f}{spread}", middle]
+
+
+COLUMNS = ["method", "calls", "seconds", "mean error", "median error"]
+
+
+def best(entries: Iterable[Entry], seconds: float, wanted: Callable[[Entry], bool]) -> Entry:
+    """The entry with the least mean error among those that cost at most `seconds`."""
+    return min((e for e in entries if wanted(e) and e["seconds"] <= seconds), key=mean_error)
+
+
+def summary() -> str:
+    """At equal seconds: the best of each family, DDPM and DDIM."""
+    record = results("multilevel")
+    top = record["seconds_per_call"]["f5"]
+    lines = []
+    for eta, name in ((1.0, "DDPM"), (0.0, "DDIM")):
+        entries = [e for e in record["entries"] if e["eta"] == eta]
+        for calls in (20, 40):
+            budget = (calls + 0.01) * top
+            families: list[Callable[[Entry], bool]] = [
+                lambda e: e["label"] == "Euler f5",
+                lambda e: e["family"] == "peer",
+                lambda e: e["family"] == "multistep",
+                lambda e: "independent" in e["label"],
+                lambda e: "systematic" in e["label"],
+                lambda e: "midpoint" in e["label"],
+            ]
+            lines += [[f"{name}, {budget:.0f} s", *pretty(best(entries, budget, family))] for family in families]
+    return rows(["at most", *COLUMNS], lines)
+
+
+def every_setting(eta: float) -> str:
+    """All entries of one η, by label and cost."""
+    entries = [e for e in results("multilevel")["entries"] if e["eta"] == eta]
+    return rows(["steps", *COLUMNS], [[str(e["steps"]), *pretty(e)] for e in entries])
+
+
+def draws_compared() -> str:
+    """Systematic against independent draws at f2+f5, 80 steps, 20 calls, each plan seed singly."""
+    record = results("multilevel")
+    lines = []
+    for eta, name in ((1.0, "DDPM"), (0.0, "DDIM")):
+        chosen = {e["label"].split(", ")[1]: e for e in record["entries"] if _is_f2_f5(e) and e["eta"] == eta}
+        for draws, e in chosen.items():
+            each = " ".join(f"{error:.4f}" for error in e["errors"])
+            ratio = mean_error(chosen["independent"]) / mean_error(e)
+            lines.append([name, draws, each, f"{mean_error(e):.4f}", f"{ratio:.1f}×"])
+    return rows(["", "draws", "mean error of each plan seed", "mean", "less than independent"], lines)
+
+
+def _is_f2_f5(entry: Entry) -> bool:
+    return entry["label"].startswith("Multilevel f2+f5") and entry["steps"] == 80
+
+
+def speed_up() -> str:
+    """How many times the seconds Euler at f5 needs for the error of each multilevel run, interpolated."""
+    lines = []
+    for eta, name in ((1.0, "DDPM"), (0.0, "DDIM")):
+        entries = [e for e in results("multilevel")["entries"] if e["eta"] == eta]
+        euler = sorted((e for e in entries if e["label"] == "Euler f5"), key=mean_error)
+        errors, seconds = np.log([mean_error(e) for e in euler]), np.log([e["seconds"] for e in euler])
+        ours = [e for e in entries if e["family"] == "multilevel"]
+        ours = [e for e in ours if errors[0] <= np.log(mean_error(e)) <= errors[-1]]
+        for draws in ("independent", "systematic", "midpoint"):
+            ratios = [
+                float(np.exp(np.interp(np.log(mean_error(e)), errors, seconds)) / e["seconds"])
+                for e in ours
+                if draws in e["label"]
+            ]
+            if ratios:
+                lines.append(
+                    [name, draws, f"{statistics.median(ratios):.2f}×", f"{max(ratios):.2f}×", f"{len(ratios)}"]
+                )
+    return rows(["", "draws", "median speed-up", "best setting", "settings in range"], lines)
+
+
+def levels() -> str:
+    """The bundled ladder: parameters, cost, held-out error."""
+    record = results("ladder")
+    lines = []
+    first = record["entries"][0]["seconds"]
+    for e in record["entries"]:
+        gap = f"{e['gap']:.5f} ± {e['standard_error']:.5f}" if "gap" in e else "–"
+        cost = f"{1000 * e['seconds']:.0f} ({e['seconds'] / first:.1f}×)"
+        lines.append([e["level"], f"{e['parameters']:,}", cost, f"{e['error']:.5f}", gap])
+    header = ["level", "parameters", "ms per call of 64", "held-out error", "better than the level below by"]
+    end = f"\n\nFitted: error ≈ {record['floor']:.4f} + constant · cost^(−1/γ) with γ = {record['gamma']:.2f}."
+    return rows(header, lines) + end
+
+
+def noise() -> str:
+    """Milliseconds a step of the noise."""
+    entries = results("noise")["entries"]
+    lines = [[e["label"], f"{e['milliseconds_a_step']:.2f}", str(e["runs"])] for e in entries]
+    return rows(["1000 steps", "ms a step", "runs (median)"], lines)
+
+
+def where() -> str:
+    """What the figures were measured on."""
+    record = results("multilevel")
+    machine = record["machine"]
+    confirmed = "; ".join(
+        f"{c['label']}: {c['measured']:.1f} s measured, {c['predicted']:.1f} s predicted" for c in record["confirmed"]
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['device']}, {machine['threads']} threads, {versions}; {record['count']} images, reference "
+        f"{record['reference_steps']} steps of f5. Whole runs, medians of {record['confirmed'][0]['runs']}: {confirmed}."
+    )
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "summary": summary,
+    "draws": draws_compared,
+    "speed-up": speed_up,
+    "levels": levels,
+    "noise": noise,
+    "machine": where,
+    "ddpm": lambda: every_setting(1.0),
+    "ddim": lambda: every_setting(0.0),
+}
+
+
+def filled(text: str) -> str:
+    """A page with every marked section written anew."""
+
+    def section(match: re.Match[str]) -> str:
+        return f"<!-- begin {match[1]} -->\n{SECTIONS[match[1]]()}\n<!-- end {match[1]} -->"
+
+    return re.sub(r"<!-- begin ([\w-]+) -->.*?<!-- end \1 -->", section, text, flags=re.DOTALL)
+
+
+def plot() -> None:
+    """Error against seconds of all families, both processes."""
+    record = results("multilevel")
+    figure = Figure(figsize=(12, 5), dpi=110)
+    for place, (eta, name) in enumerate(((1.0, "DDPM (η = 1)"), (0.0, "DDIM (η = 0)"))):
+        axes = figure.add_subplot(1, 2, place + 1)
+        curves: dict[str, list[Entry]] = {}
+        for e in record["entries"]:
+            if e["eta"] == eta and e["label"] not in ("Euler f2", "Euler f3", "Euler f4"):
+                curves.setdefault(e["label"], []).append(e)
+        for label, entries in curves.items():
+            family = entries[0]["family"]
+            style = {"euler": "k", "multistep": "C0", "peer": "C7"}.get(family)
+            draws = label.rsplit(", ", 1)[-1]
+            colour = style or {"independent": "C3", "systematic": "C1", "midpoint": "C2"}[draws]
+            marker = {"f1": "s", "f2": "^", "f1+f3": "D"}.get(label.removeprefix("Multilevel ").split("+f5")[0], "o")
+            drawn = sorted(entries, key=lambda e: e["seconds"])
+            shown = family == "multilevel" or label.endswith(("blend", "logsnr")) or family == "euler"
+            axes.plot(
+                [e["seconds"] for e in drawn], [mean_error(e) for e in drawn], marker=marker, ms=4, color=colour,
+                lw=1.2, ls="--" if label == "Euler f1" else "-", alpha=0.9 if shown else 0.35,
+                label=label if shown else None,
+            )  # fmt: skip
+        axes.set(xscale="log", yscale="log", xlabel=f"seconds for {record['count']} images", title=name)
+        axes.set_ylabel("mean squared distance to the reference")
+        axes.grid(visible=True, which="both", alpha=0.2)
+        axes.legend(fontsize=6, ncol=2)
+    figure.tight_layout()
+    FigureCanvasAgg(figure).print_png(PLOT)
+
+
+def main() -> None:
+    """Fill all pages and draw the plot."""
+    for page in PAGES:
+        partial = page.with_suffix(".partial")
+        partial.write_text(filled(page.read_text()))
+        os.replace(partial, page)
+    plot()
+
+
+if __name__ == "__main__":
+    main()

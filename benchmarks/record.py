@@ -1,0 +1,59 @@
+"""Where benchmark results are kept: one JSON file each, rewritten whole after every entry."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import diffusers
+import torch
+
+import multidrift as md
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def machine(device: str) -> dict[str, object]:
+    """What was measured where, and with which versions."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+    return {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "versions": {"multidrift": md.__version__, "torch": torch.__version__, "diffusers": diffusers.__version__},
+    }
+
+
+@dataclass
+class Record:
+    """The entries of one benchmark, on disk after each of them."""
+
+    name: str
+    header: dict[str, object]
+    entries: list[dict[str, object]] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        """The file this record is kept in."""
+        return RESULTS / f"{self.name}.json"
+
+    def add(self, entry: dict[str, object]) -> None:
+        """Keep one more entry."""
+        self.entries.append(entry)
+        self.write()
+
+    def write(self) -> None:
+        """Write under a temporary name, then rename."""
+        RESULTS.mkdir(exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.header | {"entries": self.entries}, indent=1) + "\n")
+        os.replace(partial, self.path)

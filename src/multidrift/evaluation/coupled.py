@@ -1,0 +1,121 @@
+"""Methods side by side on one noise path: how far from the reference, for how many seconds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multidrift.drifts.ladder import Ladder
+from multidrift.processes.diffusion import Diffusion
+from multidrift.processes.errors import require
+from multidrift.samplers.euler import Euler
+from multidrift.samplers.method import Method
+from multidrift.samplers.multilevel import Multilevel
+from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.result import State
+from multidrift.samplers.sample import sample
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method under a name; methods with random choices of their own run once for each of `plan_seeds`."""
+
+    label: str
+    method: Method
+    plan_seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contender did.
+
+    - `errors` [plan seeds, count]: each sample's mean squared distance per coordinate to the reference sample with the
+      same noise; `samples` [count, …] of the first plan seed
+    - `seconds`: median wall time of its runs; `calls`: mean calls of each level per sample
+    """
+
+    label: str
+    seconds: float
+    calls: Mapping[str, float]
+    errors: Tensor
+    samples: Tensor
+
+    @property
+    def mean(self) -> float:
+        """Mean error over plan seeds and samples."""
+        return float(self.errors.mean())
+
+    @property
+    def median(self) -> float:
+        """Median error over plan seeds and samples."""
+        return float(self.errors.median())
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation, over plan seeds, of the mean error; 0 where there is one seed."""
+        return float(self.errors.mean(dim=1).std()) if len(self.errors) > 1 else 0.0
+
+
+def squared_distances(samples: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared distance per coordinate of each sample to its reference, [count]."""
+    require(samples.shape == reference.shape, "samples", tuple(samples.shape), f"shape {tuple(reference.shape)}")
+    return (samples - reference).square().flatten(1).mean(dim=1)
+
+
+def compare(
+    ladder: Ladder,
+    reference: Tensor,
+    contenders: Sequence[Contender],
+    process: Diffusion,
+    seed: int = 0,
+    batch_size: int | None = None,
+    tick: Callable[[State], bool | None] | None = None,
+) -> list[Outcome]:
+    """Run all contenders from the reference's noise, taking turns so that a slow moment hits all alike."""
+    count = len(reference)
+    runs: dict[str, list[tuple[float, Mapping[str, float], Tensor, Tensor]]] = {c.label: [] for c in contenders}
+    for turn in range(max(len(c.plan_seeds) for c in contenders)):
+        for contender in contenders:
+            if turn < len(contender.plan_seeds):
+                result = sample(
+                    ladder, contender.method, process, count=count, seed=seed, plan_seed=contender.plan_seeds[turn],
+                    batch_size=batch_size, callback=tick, progress=False,
+                )  # fmt: skip
+                error = squared_distances(result.samples, reference)
+                runs[contender.label].append((result.seconds, result.calls, error, result.samples))
+    return [_outcome(label, done) for label, done in runs.items()]
+
+
+def _outcome(label: str, runs: Sequence[tuple[float, Mapping[str, float], Tensor, Tensor]]) -> Outcome:
+    names = {name for _, calls, _, _ in runs for name in calls}
+    calls = {name: statistics.fmean(c.get(name, 0) for _, c, _, _ in runs) for name in sorted(names)}
+    errors = torch.stack([error for _, _, error, _ in runs])
+    return Outcome(label, statistics.median(s for s, _, _, _ in runs), calls, errors, runs[0][3])
+
+
+def equal_cost(
+    ladder: Ladder, budget: float, steps: int, levels: tuple[str, str], plan_seeds: Iterable[int] = range(3)
+) -> list[Contender]:
+    """Contenders that all cost what `budget` calls of the top level cost, by the ladder's measured seconds.
+
+    Euler and Multistep on the top level, and Multilevel of two levels over `steps` steps with each draw. Raises where
+    the budget does not even pay for the cheap level's steps.
+    """
+    require(ladder.costs is not None, "ladder", ladder, "one with measured costs (Ladder.measured)")
+    assert ladder.costs is not None
+    seconds, seeds = ladder.costs.seconds, tuple(plan_seeds)
+    left = budget - (steps - 1) * seconds[levels[0]] / seconds[levels[1]]
+    require(left >= 2, "budget", budget, f"more than {budget - left + 2:.0f} calls, for {steps} steps of {levels[0]}")
+    number = max(2, round(budget))
+    calls = (float(steps), min(float(steps), left))
+    return [
+        Contender(f"Euler, {ladder.top} alone", Euler(number)),
+        Contender(f"Multistep, {ladder.top} alone", Multistep(number)),
+        Contender("Multilevel, independent", Multilevel(steps, levels=levels, calls=calls, draws="independent"), seeds),
+        Contender("Multilevel, systematic", Multilevel(steps, levels=levels, calls=calls), seeds),
+        Contender("Multilevel, midpoint", Multilevel(steps, levels=levels, calls=calls, draws="midpoint")),
+    ]

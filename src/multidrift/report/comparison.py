@@ -1,0 +1,95 @@
+"""Methods side by side: the same digits by each of them, and error against seconds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+from torch import Tensor
+
+from multidrift.evaluation.coupled import Outcome
+from multidrift.processes.errors import MultidriftError
+from multidrift.samplers.result import to_pixels
+
+_COLOURS = ("#4c78a8", "#72b7b2", "#e45756", "#f58518", "#54a24b", "#b279a2")
+
+
+def picture(reference: Tensor, title: str, outcomes: Sequence[Outcome], path: Path) -> None:
+    """One row a method, one column a digit; what each row cost and how far it is from the top row stands under it."""
+    rows = [(title, "what all others should look like", reference)]
+    rows += [
+        (o.label, f"{o.seconds:.1f} s    mean squared error {o.mean:.4f}    median {o.median:.4f}", o.samples)
+        for o in outcomes
+    ]
+    columns = min(len(reference), 16)
+    figure = Figure(figsize=(0.62 * columns + 2.6, 0.98 * len(rows)), dpi=130, facecolor="white")
+    for index, (label, caption, samples) in enumerate(rows):
+        axes = figure.add_subplot(len(rows), 1, index + 1)
+        axes.imshow(_strip(samples[:columns]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for side in axes.spines.values():
+            side.set_visible(False)
+        weight = "bold" if index == 0 else "normal"
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9, labelpad=8, fontweight=weight)
+        axes.set_xlabel(caption, fontsize=8, color="#444444", labelpad=2)
+    figure.tight_layout(h_pad=0.4)
+    _write(figure, path)
+
+
+def error_plot(curves: Mapping[str, Sequence[Outcome]], title: str, path: Path) -> None:
+    """Error against seconds, one curve a method; bars are the range over plan seeds, faint lines the medians."""
+    figure = Figure(figsize=(7.2, 4.6), dpi=130, facecolor="white")
+    axes = figure.add_subplot()
+    for colour, (label, outcomes) in zip(_COLOURS, curves.items(), strict=False):
+        ordered = sorted(outcomes, key=lambda o: o.seconds)
+        seconds = [o.seconds for o in ordered]
+        means = np.array([o.errors.mean(dim=1).numpy().mean() for o in ordered])
+        low = means - np.array([float(o.errors.mean(dim=1).min()) for o in ordered])
+        high = np.array([float(o.errors.mean(dim=1).max()) for o in ordered]) - means
+        axes.errorbar(seconds, means, yerr=(low, high), marker="o", capsize=3, color=colour, label=label)
+        axes.plot(seconds, [o.median for o in ordered], ls=":", marker=".", color=colour, alpha=0.6)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("seconds for the batch (lower left is better)")
+    axes.set_ylabel("squared distance to the reference")
+    axes.set_title(title, fontsize=10)
+    axes.grid(visible=True, which="both", alpha=0.25)
+    axes.plot([], [], ls=":", marker=".", color="gray", label="dotted: the median sample")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    _write(figure, path)
+
+
+def table(outcomes: Sequence[Outcome], title: str) -> Table:
+    """One row a method: seconds, calls of each level, mean and median error, spread over plan seeds."""
+    names = sorted({name for outcome in outcomes for name in outcome.calls})
+    result = Table("method", "seconds", *(f"{n} calls" for n in names), "mean error", "median error", title=title)
+    for o in outcomes:
+        spread = f" ± {o.spread:.4f}" if o.spread else ""
+        calls = (f"{o.calls[name]:.0f}" if name in o.calls else "–" for name in names)
+        result.add_row(o.label, f"{o.seconds:.2f}", *calls, f"{o.mean:.4f}{spread}", f"{o.median:.4f}")
+    return result
+
+
+def _strip(samples: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Pictures in a row, three pixels apart."""
+    pixels = [np.pad(array, ((1, 1), (1, 2)), constant_values=255) for array in to_pixels(samples)]
+    return np.concatenate(pixels, axis=1)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    """Draw under a temporary name, then rename; no display is needed."""
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FigureCanvasAgg(figure).print_figure(partial)
+        os.replace(partial, path)
+    except (OSError, ValueError) as error:
+        partial.unlink(missing_ok=True)
+        raise MultidriftError(f"path: could not write {str(path)!r} ({error})") from error
