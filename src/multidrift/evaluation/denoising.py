@@ -45,7 +45,7 @@ def denoising_errors(
     images: Tensor,
     times: Sequence[float],
     seed: int = 0,
-    batch_size: int = 256,
+    batch_size: int = 64,
     report: Callable[[int, int, float], None] | None = None,
 ) -> DenoisingErrors:
     """Measure all levels on `images` [n, …] in [−1, 1] at each of `times`; `report(done, all, error)` as it goes."""
