@@ -28,8 +28,8 @@ from multidrift.samplers.method import Method
 PLAN_SEEDS = range(5)
 EULER_STEPS = {"f1": (20, 80, 160), "f2": (20, 80, 160), "f3": (20, 40, 80), "f4": (10, 20, 40), "f5": (10, 20, 40, 80)}
 SOLVER_STEPS = (10, 20, 40)
-LADDERS = {("f1", "f5"): (1.0,), ("f2", "f5"): (1.0,), ("f1", "f3", "f5"): (1.0, 2.0)}  # calls below the top, see below
-BUDGETS = ((40, 10), (80, 20), (120, 32))  # (steps, calls of the top level)
+BUDGETS = ((40, 10), (80, 20), (110, 28))  # (steps, calls of the top level)
+LADDERS = {("f1", "f5"): BUDGETS, ("f2", "f5"): BUDGETS, ("f1", "f3", "f5"): BUDGETS[:2]}
 DRAWS = ("independent", "systematic", "midpoint")
 
 
@@ -38,11 +38,11 @@ def methods() -> Iterator[tuple[str, str, Method]]:
     for steps in SOLVER_STEPS:
         for grid in ("blend", "logsnr", "karras"):
             yield "multistep", f"Multistep f5, {grid}", md.Multistep(steps, grid)
-    for names, below in LADDERS.items():
+    for names, budgets in LADDERS.items():
         for draws in DRAWS:
-            for steps, top in BUDGETS:
+            for steps, top in budgets:
                 # The cheapest level fires at every step, a middle one twice as often as the top.
-                calls = (float(steps), *(factor * top for factor in below[1:]), float(top))
+                calls = (float(steps), *(2.0 * top for _ in names[1:-1]), float(top))
                 label = f"Multilevel {'+'.join(names)}, {draws}"
                 yield "multilevel", label, md.Multilevel(steps, levels=names, calls=calls, draws=draws)
 

@@ -152,9 +152,10 @@ def where() -> str:
         f"{c['label']}: {c['measured']:.1f} s measured, {c['predicted']:.1f} s predicted" for c in record["confirmed"]
     )
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    runs = record["confirmed"][0]["runs"]
     return (
         f"{machine['device']}, {machine['threads']} threads, {versions}; {record['count']} images, reference "
-        f"{record['reference_steps']} steps of f5. Whole runs, medians of {record['confirmed'][0]['runs']}: {confirmed}."
+        f"{record['reference_steps']} steps of f5. Whole runs, medians of {runs}: {confirmed}."
     )
 
 

@@ -85,6 +85,7 @@ def test_result_counts_what_was_called(network):
     result = md.sample(network, md.Euler(9), count=5, batch_size=2)
     assert result.calls == {"model": 9}
     assert result.batches == {"model": 27}
+    assert result.rounds == 9
     assert len(network.net.seen) == 27
     assert all(shape == (2, 1, 8, 8) for shape, _ in network.net.seen)
     assert result.finished

@@ -11,8 +11,9 @@ import multidrift as md
 from multidrift.evaluation.denoising import denoising_errors
 from multidrift.training.images import load_images, split
 from multidrift.training.ladder import train_ladder
+from multidrift.training.settings import TrainingSettings
 from multidrift.training.sizes import SIZES, Size, select
-from multidrift.training.trainer import LevelTrainer, TrainingSettings
+from multidrift.training.trainer import LevelTrainer
 
 CPU = torch.device("cpu")
 TINY = Size("t1", (4, 4), 2e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 from rich.console import Console
@@ -27,6 +28,11 @@ app.command("train")(train_command)
 def main() -> None:
     """Run the command line; errors are one line, and Ctrl-C ends with status 130."""
     console = Console(stderr=True, soft_wrap=True)
+
+    def one_line(message: Warning | str, *_: object, **__: object) -> None:
+        console.print(f"[yellow]warning:[/] {message}", highlight=False)
+
+    warnings.showwarning = one_line
     try:
         app(standalone_mode=True)
     except MultidriftError as error:

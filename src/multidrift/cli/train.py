@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
@@ -13,11 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from multidrift.processes.schedules import ddpm
-from multidrift.training import trainer
-from multidrift.training.images import load_images
-from multidrift.training.ladder import TrainedLadder, train_ladder
+from multidrift.training.settings import Progress as Step
+from multidrift.training.settings import TrainingSettings
 from multidrift.training.sizes import SIZES, select
-from multidrift.training.trainer import TrainingSettings
+
+if TYPE_CHECKING:
+    from multidrift.training.ladder import TrainedLadder
 
 ALL_LEVELS = ",".join(size.name for size in SIZES)
 
@@ -40,6 +41,9 @@ def train_command(
     Example:
       multidrift train pictures/ my-ladder --levels f1,f3,f5 --steps 20000
     """
+    from multidrift.training.images import load_images  # with the networks' library, which takes seconds to import
+    from multidrift.training.ladder import train_ladder
+
     console = Console(stderr=True)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     sizes = select(tuple(levels.split(",")))
@@ -48,7 +52,8 @@ def train_command(
     with _Bars(console) as bars:
         trained = train_ladder(load_images(images), work, sizes, ddpm(), settings, held_out, where, bars.report)
     trained.ladder.save(out, overwrite=out.exists(), half=True)
-    console.print(_table(trained))
+    console.print(_levels_table(trained))
+    console.print(_noise_table(trained))
     console.print(f"written to {out}; the checkpoints in {work} can go")
 
 
@@ -60,7 +65,7 @@ class _Bars(Progress):
         super().__init__(*columns, TextColumn("loss {task.fields[loss]:.4f}"), console=console)
         self._losses: deque[float] = deque(maxlen=50)
 
-    def report(self, progress: trainer.Progress) -> None:
+    def report(self, progress: Step) -> None:
         """Move the bar of this step's level."""
         task = next((t for t in self.tasks if t.description == progress.level), None)
         if task is None:
@@ -71,7 +76,19 @@ class _Bars(Progress):
         self.update(task.id, completed=progress.step, loss=sum(self._losses) / len(self._losses))
 
 
-def _table(trained: TrainedLadder) -> Table:
+def _noise_table(trained: TrainedLadder) -> Table:
+    """The held-out error at five noise levels."""
+    errors = trained.held_out
+    chosen = [round(k * (len(errors.times) - 1) / 4) for k in range(5)]
+    table = Table("level", *(f"t = {errors.times[k]:.0f}" for k in chosen), title="held-out error by noise level")
+    for name in trained.ladder.names:
+        values = errors.by_time(name)
+        table.add_row(name, *(f"{values[k]:.5f}" for k in chosen))
+    return table
+
+
+def _levels_table(trained: TrainedLadder) -> Table:
+    """One row a level: its error, how far it is from the level below, and its cost."""
     table = Table("level", "held-out error", "better than the level below by", "seconds per call of 64")
     names = trained.ladder.names
     for index, name in enumerate(names):

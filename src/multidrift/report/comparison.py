@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from rich.table import Table
 from torch import Tensor
 
@@ -16,21 +18,31 @@ from multidrift.evaluation.coupled import Outcome
 from multidrift.processes.errors import MultidriftError
 from multidrift.samplers.result import to_pixels
 
+_VISIBLE = 0.05  # squared error per pixel above which a digit looks different
+_GAP = 3  # pixels between the digits of a row
 _COLOURS = ("#4c78a8", "#72b7b2", "#e45756", "#f58518", "#54a24b", "#b279a2")
 
 
 def picture(reference: Tensor, title: str, outcomes: Sequence[Outcome], path: Path) -> None:
-    """One row a method, one column a digit; what each row cost and how far it is from the top row stands under it."""
-    rows = [(title, "what all others should look like", reference)]
-    rows += [
-        (o.label, f"{o.seconds:.1f} s    mean squared error {o.mean:.4f}    median {o.median:.4f}", o.samples)
-        for o in outcomes
-    ]
+    """One row a method, one column a digit; what each row cost and how far it is from the top row stands under it.
+
+    `reference` [count, 1, height, width] fills the top row, under `title`; at most 16 digits are shown. Raises
+    MultidriftError where `path` cannot be written.
+    """
     columns = min(len(reference), 16)
+    note = f"what all others should look like    (red frame: error above {_VISIBLE:g}, another digit or a blot)"
+    rows = [(title, note, reference, torch.zeros(columns))]
+    for o in outcomes:
+        caption = f"{o.seconds:.1f} s    mean squared error {o.mean:.4f}    median {o.median:.4f}"
+        rows.append((o.label, caption, o.samples, o.errors[0]))
     figure = Figure(figsize=(0.62 * columns + 2.6, 0.98 * len(rows)), dpi=130, facecolor="white")
-    for index, (label, caption, samples) in enumerate(rows):
+    for index, (label, caption, samples, errors) in enumerate(rows):
         axes = figure.add_subplot(len(rows), 1, index + 1)
         axes.imshow(_strip(samples[:columns]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        width, height = samples.shape[-1] + _GAP, samples.shape[-2] + 1
+        for column in (errors[:columns] > _VISIBLE).nonzero().flatten().tolist():
+            corner = (column * width - 0.5, -0.5)
+            axes.add_patch(Rectangle(corner, width - 1, height, fill=False, ec="#e45756", lw=2))
         axes.set_xticks([])
         axes.set_yticks([])
         for side in axes.spines.values():
@@ -43,7 +55,10 @@ def picture(reference: Tensor, title: str, outcomes: Sequence[Outcome], path: Pa
 
 
 def error_plot(curves: Mapping[str, Sequence[Outcome]], title: str, path: Path) -> None:
-    """Error against seconds, one curve a method; bars are the range over plan seeds, faint lines the medians."""
+    """Error against seconds, one curve a method; bars are the range over plan seeds, dotted lines the medians.
+
+    Raises MultidriftError where `path` cannot be written.
+    """
     figure = Figure(figsize=(7.2, 4.6), dpi=130, facecolor="white")
     axes = figure.add_subplot()
     for colour, (label, outcomes) in zip(_COLOURS, curves.items(), strict=False):
@@ -78,8 +93,8 @@ def table(outcomes: Sequence[Outcome], title: str) -> Table:
 
 
 def _strip(samples: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Pictures in a row, three pixels apart."""
-    pixels = [np.pad(array, ((1, 1), (1, 2)), constant_values=255) for array in to_pixels(samples)]
+    """Pictures in a row, with a white margin."""
+    pixels = [np.pad(array, ((1, 1), (1, _GAP - 1)), constant_values=255) for array in to_pixels(samples)]
     return np.concatenate(pixels, axis=1)
 
 

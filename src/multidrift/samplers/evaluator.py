@@ -22,7 +22,7 @@ _READ_EVERY = 50  # steps between looks at the record of non-finite values: a lo
 class Evaluator:
     """Evaluates levels on rows of states and counts what that cost.
 
-    - `rows`, `batches`: rows passed to each level, and times each was invoked
+    - `rows`, `batches`: rows passed to each level, and times each was invoked; `rounds`: evaluations in a row
     - conditioning tensors with one entry a sample are cut like the states; other values are passed as they are
 
     With a `batch_size` every invocation has exactly that many rows (the last is padded, padding is not counted), so
@@ -42,9 +42,11 @@ class Evaluator:
         self.batch_size, self.grad = batch_size, grad
         self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
+        self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
 
     def __call__(self, level: str, x: Tensor, t: float, target: Prediction, rows: Tensor | None = None) -> Tensor:
         """The prediction `target` of `level` at states x and time t, shaped like x; `rows`: which samples x holds."""
+        self.rounds[level] += 1
         rows = torch.arange(len(x), device=x.device) if rows is None else rows
         size = self.batch_size or len(x)
         with torch.set_grad_enabled(self.grad):

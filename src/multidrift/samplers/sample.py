@@ -85,7 +85,7 @@ def sample(
         samples=samples,
         calls=run.evaluator.calls,
         batches=dict(run.evaluator.batches),
-        rounds=run.evaluator.batches[run.levels[-1]],
+        rounds=run.evaluator.rounds[run.levels[-1]],
         seconds=time.perf_counter() - started,
         finished=finished,
         plan=run.plan,

@@ -15,8 +15,9 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.evaluation.denoising import DenoisingErrors, denoising_errors
 from multidrift.processes.schedules import Discrete
 from multidrift.training.images import split
+from multidrift.training.settings import Progress, TrainingSettings
 from multidrift.training.sizes import Size
-from multidrift.training.trainer import LevelTrainer, Progress, TrainingSettings
+from multidrift.training.trainer import LevelTrainer
 
 CHECKPOINTS = "checkpoints"
 _HELD_OUT_TIMES = 20  # noise levels at which a trained ladder is measured, equal steps of t

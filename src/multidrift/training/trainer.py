@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,37 +19,10 @@ from torch import Tensor
 
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.schedules import Discrete
+from multidrift.training.settings import Progress, TrainingSettings
 from multidrift.training.sizes import Size
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """The recipe all levels share; a level's learning rate is in its `Size`."""
-
-    steps: int = 4000
-    batch_size: int = 64
-    warmup: int = 100
-    ema_decay: float = 0.999
-    seed: int = 0
-    checkpoint_every: int = 200
-    half_precision: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "a number of at least 1")
-        require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "a decay in [0, 1)")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a training step reports: the level's name, steps done and in all, and the step's loss."""
-
-    level: str
-    step: int
-    steps: int
-    loss: float
 
 
 def unet(size: Size, image_shape: tuple[int, int, int]) -> UNet2DModel:
