@@ -133,8 +133,19 @@ def levels() -> str:
         cost = f"{1000 * e['seconds']:.0f} ({e['seconds'] / first:.1f}×)"
         lines.append([e["level"], f"{e['parameters']:,}", cost, f"{e['error']:.5f}", gap])
     header = ["level", "parameters", "ms per call of 64", "held-out error", "better than the level below by"]
-    end = f"\n\nFitted: error ≈ {record['floor']:.4f} + constant · cost^(−1/γ) with γ = {record['gamma']:.2f}."
-    return rows(header, lines) + end
+    end = f"\n\nFitted: error ≈ {record['floor']:.4f} + constant · cost^(−1/γ) with γ = {record['gamma']:.2f}"
+    return rows(header, lines) + end + f"; {record['images']} held-out images, {len(record['times'])} noise levels."
+
+
+def half_precision() -> str:
+    """What storing the weights in half changes."""
+    found = results("ladder")["half_precision"]
+    own = found["f4 instead of f5"]
+    moved = ", ".join(f"{label.split()[0]} {error:.1e}" for label, error in found.items() if "half" in label)
+    return (
+        f"Squared distance per pixel between samples (50 steps, same noise) with the stored and the float32 weights: "
+        f"{moved}; between f4's samples and f5's: {own:.1e}."
+    )
 
 
 def noise() -> str:
@@ -164,6 +175,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "draws": draws_compared,
     "speed-up": speed_up,
     "levels": levels,
+    "half-precision": half_precision,
     "noise": noise,
     "machine": where,
     "ddpm": lambda: every_setting(1.0),

@@ -77,6 +77,7 @@ def test_sample_with_two_levels(ladder_folder, tmp_path):
         (("--steps", 1), "steps: got 1"),
         (("--ladder", "faces"), "name: got 'faces'"),
         (("--out", "missing/a.png"), "out: got"),
+        (("--device", "foo"), "device: got 'foo'"),
     ],
 )
 def test_errors_are_one_line(ladder_folder, tmp_path, arguments, message):
@@ -92,6 +93,21 @@ def test_help_teaches():
         done = command(*words, "--help")
         assert done.returncode == 0
         assert "Example" in done.stdout or words in ((), ("demo",))
+
+
+def test_messages_are_not_markup(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 8, 8)))
+    done = command("train", tmp_path / "x.npz", tmp_path / "ladder")
+    assert done.returncode == 2
+    assert "uint8 [n, height, width] or" in done.stderr
+
+
+def test_train_minds_what_is_there_before_it_starts(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for options in ((), ("--overwrite",)):
+        done = command("train", tmp_path / "x.npz", tmp_path / "mine", *options)
+        assert done.returncode == 2
+        assert "out: got" in done.stderr
 
 
 def test_train_makes_a_ladder_that_samples(tmp_path):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import multidrift as md
 from multidrift.processes.grids import grid_times
@@ -155,7 +156,15 @@ def test_noise_scale_function_agrees_with_a_number():
         np.testing.assert_array_equal(function.dtau, number.dtau)
 
 
-def test_large_eta_does_not_overflow():
+def test_noise_may_vanish_for_a_while(mixture):
+    """A noise_scale of 0 below t = 300: the run goes on there without noise."""
+    schedule = SCHEDULES["linear"]
+    model = mixture.denoiser(schedule)
+    process = md.Diffusion(schedule, noise_scale=lambda t: float(t > 300))
+    assert md.sample(model, md.Euler(30), process, count=3).samples.isfinite().all()
+
+
+def test_large_eta_does_not_overflow(mixture):
     schedule = SCHEDULES["cosine"]
     times = grid_times(schedule, 100, "blend")
     for eta in (4.0, 20.0, 200.0):
@@ -163,3 +172,6 @@ def test_large_eta_does_not_overflow():
         for column in (steps.enter, steps.leave, steps.dtau, steps.std):
             assert np.all(np.isfinite(column))
             assert np.all(np.abs(column) < 10)
+        model = mixture.denoiser(schedule)
+        samples = md.sample(model, md.Euler(30), md.Diffusion(schedule, eta), count=3, start=torch.zeros(3, 2)).samples
+        assert samples.isfinite().all()

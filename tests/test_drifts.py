@@ -1,6 +1,7 @@
 """Denoisers, the closed-form mixture, ladders and their folder."""
 
 import json
+import os
 import shutil
 
 import diffusers
@@ -131,6 +132,34 @@ def test_ladder_has_names_and_a_top(ladder):
         ladder["f9"]
 
 
+def test_names_given_to_a_ladder_are_used_everywhere(mixture, ddpm):
+    ladder = md.Ladder([mixture.denoiser(ddpm), mixture.denoiser(ddpm)], names=("small", "big"))
+    assert md.sample(ladder["small"], md.Euler(3)).calls == {"small": 3}
+    with pytest.raises(md.MultidriftError, match="names: got '../up'"):
+        md.Ladder([mixture.denoiser(ddpm)], names=("../up",))
+
+
+def test_measuring_leaves_networks_as_they_were(ddpm):
+    class Normed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm2d(1)
+            self.modes = []
+
+        def forward(self, x, t):
+            self.modes.append(self.training)
+            return self.norm(x)
+
+    net = Normed().train()
+    ladder = md.Ladder([md.Denoiser(net, ddpm, shape=(1, 8, 8))])
+    ladder.check()
+    measured = ladder.measured(batch=2, repeats=1)
+    assert measured.costs.batch == 2
+    assert net.training
+    assert not any(net.modes)
+    assert float(net.norm.running_mean) == 0
+
+
 def test_check_passes_levels_that_agree(mixture, ddpm):
     md.Ladder([mixture.denoiser(ddpm, "a"), mixture.denoiser(ddpm, "b")]).check()
 
@@ -166,7 +195,7 @@ def test_check_names_a_broken_level(mixture, ddpm, net, message):
 def test_levels_must_belong_together(mixture, ddpm):
     with pytest.raises(md.MultidriftError, match="levels: mixture has another schedule than top"):
         md.Ladder([mixture.denoiser(md.schedules.vp()), mixture.denoiser(ddpm, "top")])
-    with pytest.raises(md.MultidriftError, match="levels: a has shape"):
+    with pytest.raises(md.MultidriftError, match="levels: mixture has shape .2,., a has .1, 8, 8."):
         md.Ladder([md.Denoiser(unet(), ddpm, name="a"), mixture.denoiser(ddpm)])
     with pytest.raises(md.MultidriftError, match="levels: got"):
         md.Ladder([])
@@ -241,9 +270,23 @@ def damage(folder, kind):
             (folder / "ladder.json").unlink()
         case "unknown schedule":
             describe(folder, schedule={"kind": "sigmoid"})
+        case "no hashes":
+            levels = json.loads((folder / "ladder.json").read_text())["levels"]
+            levels["f1"]["files"] = {}
+            describe(folder, levels=levels)
+        case "bad costs":
+            describe(folder, costs={"seconds": {}})
+        case "bad betas":
+            describe(folder, schedule={"kind": "discrete", "betas": ["a", "b"]})
+        case "no betas":
+            describe(folder, schedule={"kind": "discrete", "betas": 5})
+        case "bad clip":
+            levels = json.loads((folder / "ladder.json").read_text())["levels"]
+            levels["f1"]["clip"] = "abc"
+            describe(folder, levels=levels)
         case "outside":
             levels = json.loads((folder / "ladder.json").read_text())["levels"]
-            levels["f1"]["files"] = {"../../secret": "0"}
+            levels["f1"]["files"]["../../secret"] = "0"
             describe(folder, levels=levels)
 
 
@@ -260,6 +303,11 @@ def damage(folder, kind):
         ("no description", "it takes a ladder's folder"),
         ("unknown schedule", "schedule: got kind 'sigmoid'"),
         ("outside", "lies outside the ladder's folder"),
+        ("no hashes", "level f1: got .*a hash of unet/config.json"),
+        ("bad costs", "is damaged .KeyError"),
+        ("bad betas", "is damaged"),
+        ("no betas", "is damaged"),
+        ("bad clip", "level f1: could not be read|is damaged"),
     ],
 )
 def test_damaged_folders_are_refused(saved, kind, message):
@@ -293,8 +341,25 @@ def test_a_failed_save_leaves_everything_as_it_was(ladder, saved, monkeypatch):
     md.Ladder.load(saved)
 
 
+def test_a_ladder_is_never_lost_between_two_renames(ladder, saved, monkeypatch):
+    replace = os.replace
+
+    def fails_for_the_new_one(source, target):
+        if str(source).endswith("new"):
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails_for_the_new_one)
+    with pytest.raises(md.MultidriftError, match=r"Input/output error.*nothing was changed"):
+        ladder.save(saved, overwrite=True)
+    assert [p.name for p in saved.parent.iterdir()] == ["ladder"]
+    md.Ladder.load(saved)
+
+
 def test_saving_into_a_file_is_refused(ladder, tmp_path):
     (tmp_path / "file").write_text("")
+    with pytest.raises(md.MultidriftError, match="is no ladder"):
+        ladder.save(tmp_path / "file", overwrite=True)
     with pytest.raises(md.MultidriftError, match="could not write"):
         ladder.save(tmp_path / "file" / "ladder")
 

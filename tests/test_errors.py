@@ -60,6 +60,14 @@ def test_settings(make, message):
         ({"dtype": torch.float16}, "dtype: got torch.float16; it takes torch.float32 or torch.float64"),
         ({"batch_size": 0}, "batch_size: got 0"),
         ({"save": 0}, "save: got 0"),
+        ({"save": 1.5}, "save: got 1.5"),
+        ({"batch_size": "a"}, "batch_size: got 'a'"),
+        ({"seed": 1.5}, "seed: got 1.5; it takes an integer, or a list"),
+        ({"seed": [1, 2.5]}, "seed: got 2.5"),
+        ({"seed": "7"}, "seed: got '7'"),
+        ({"count": 2.5}, "count: got 2.5"),
+        ({"start": [1, 2]}, "start: got 'list'; it takes a tensor"),
+        ({"device": "foo"}, "device: got 'foo'; it takes cpu, cuda"),
         ({"process": md.Diffusion(md.schedules.vp())}, "process: its schedule is not the model's"),
         ({"process": "ddpm"}, "process: got 'ddpm'"),
         ({"method": "euler"}, "method: got 'euler'; it takes a method, such as md.Euler"),
@@ -83,6 +91,35 @@ def test_arguments_of_sample(network, settings, message):
         with pytest.raises(md.MultidriftError, match=f"^{message}"):
             md.steps(**arguments)
     assert network.net.seen == []
+
+
+def test_numpy_integers_are_integers(network):
+    import numpy as np
+
+    wanted = md.sample(network, md.Euler(3), count=2, seed=3).samples
+    assert torch.equal(md.sample(network, md.Euler(3), count=np.int64(2), seed=np.int64(3)).samples, wanted)
+    both = md.sample(network, md.Euler(3), seed=np.array([3, 4]))
+    assert both.samples.shape[0] == 2
+
+
+def test_bad_values_name_the_row_under_a_list_of_seeds(ddpm):
+    def net(x, t):
+        return torch.where(torch.arange(len(x))[:, None] == 2, torch.nan, x)
+
+    with pytest.raises(md.MultidriftError, match=r"for sample 2 \(seed 9\)"):
+        md.sample(md.Denoiser(net, ddpm, shape=(4,)), md.Euler(5), seed=[7, 8, 9])
+
+
+def test_a_stopped_run_is_checked_too(ddpm):
+    calls = []
+
+    def net(x, t):
+        calls.append(t)
+        return x / 0 if len(calls) == 3 else x
+
+    with pytest.raises(md.MultidriftError, match="not finite at step 2"):
+        md.sample(md.Denoiser(net, ddpm, shape=(4,)), md.Euler(9), callback=lambda state: torch.tensor(state.step == 4))
+    assert len(calls) == 4
 
 
 def test_unknown_shape(ddpm):

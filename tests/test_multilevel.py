@@ -167,8 +167,9 @@ def test_draws_per_sample_equal_shared_draws_in_law(ladder):
     assert ((each.square().mean(0) - shared.square().mean(0)).abs() < 5 * second).all()
 
 
-def test_draws_per_sample_belong_to_the_sample(ladder):
-    method = md.Multilevel(25, levels=("f1", "f3"), calls=(25, 8), draws="independent", shared=False)
+@pytest.mark.parametrize("order", [1, 2])
+def test_draws_per_sample_belong_to_the_sample(ladder, order):
+    method = md.Multilevel(25, levels=("f1", "f3"), calls=(25, 8), draws="independent", shared=False, order=order)
     whole = md.sample(ladder, method, count=9, plan_seed=3, **F64).samples
     part = md.sample(ladder, method, count=2, first=4, plan_seed=3, **F64).samples
     assert torch.allclose(part, whole[4:6], atol=1e-10)
@@ -188,9 +189,17 @@ def test_systematic_draws_err_less_than_independent_ones(ladder, ddpm):
         assert error["systematic"] < 0.5 * error["independent"]
 
 
+def test_one_probability_serves_all_levels(ladder):
+    constant = md.Multilevel(30, probabilities=0.5, draws="independent").plan(ladder, seed=1)
+    assert np.array_equal(
+        constant.weights, md.Multilevel(30, probabilities=(0.5,) * 3, draws="independent").plan(ladder, seed=1).weights
+    )
+
+
 def test_time_varying_probabilities(ladder):
     p = np.stack([np.ones(29), np.linspace(0.1, 0.9, 29)], axis=1)
-    method = md.Multilevel(30, levels=("f1", "f3"), probabilities=p.tolist())
+    method = md.Multilevel(30, levels=("f1", "f3"), probabilities=p)
+    assert method == md.Multilevel(30, levels=("f1", "f3"), probabilities=p.tolist())
     late = [md.sample(ladder, method, plan_seed=s).plan.weights[0, :, 1] > 0 for s in range(50)]
     assert np.mean([w[15:].sum() for w in late]) > 2 * np.mean([w[:14].sum() for w in late])
 
@@ -211,6 +220,27 @@ def test_values_that_are_not_finite_are_traced_with_draws_per_sample(ladder):
         md.sample(ladder, method, count=5)
 
 
+def test_draws_per_sample_differ_under_a_list_of_seeds(ladder):
+    method = md.Multilevel(25, levels=("f1", "f3"), calls=(25, 8), draws="independent", shared=False)
+    weights = md.sample(ladder, method, seed=[4, 4, 4]).plan.weights
+    assert not np.array_equal(weights[0], weights[1])
+
+
+def test_few_calls_stay_unbiased_in_total(ladder, ddpm):
+    """Less than one firing expected beside the final call: weights stay 1/p, so that their mean covers the run."""
+    method = md.Multilevel(80, levels=("f1", "f3"), calls=(80, 1.4))
+    lengths = md.Diffusion(ddpm).relative_steps(md.grid_times(ddpm, 80))
+    covered = [(method.plan(ladder, seed=s).weights[0, :, 1] * lengths).sum() / lengths.sum() for s in range(600)]
+    assert np.mean(covered) == pytest.approx(1, abs=5 * np.std(covered) / 600**0.5)
+
+
+def test_errors_name_the_level_that_failed(ladder, ddpm):
+    broken = md.Denoiser(lambda x, t: x / 0, ddpm, "sample", shape=(2,))
+    mixed = md.Ladder([broken, ladder["f3"]], names=("small", "big"))
+    with pytest.raises(md.MultidriftError, match="^small: the prediction is not finite at step 0"):
+        md.sample(mixed, md.Multilevel(10, calls=(10, 9)), count=2)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -220,7 +250,7 @@ def test_values_that_are_not_finite_are_traced_with_draws_per_sample(ladder):
         ({"calls": (0, 5)}, "calls: got .*positive numbers"),
         ({"probabilities": (1.0, 0.0)}, r"probabilities: got \(1.0, 0.0\); it takes numbers in \(0, 1\]"),
         ({"probabilities": (1.0, 1.1)}, "probabilities: got"),
-        ({"probabilities": (1.0,)}, r"probabilities: got \(1,\); it takes shape \(2,\) or \(29, 2\)"),
+        ({"probabilities": (1.0,)}, r"probabilities: got \(1,\); it takes a number, or shape \(2,\) or \(29, 2\)"),
         ({"levels": ("f3", "f1"), "calls": (30, 5)}, "levels: got .*cheapest first, out of f1, f2, f3"),
         ({"levels": ("f1", "f1"), "calls": (30, 5)}, "levels: got .*different levels"),
         ({"levels": (), "calls": ()}, "levels: got"),
@@ -239,6 +269,8 @@ def test_bad_settings(ladder, settings, message):
     [
         ({}, "calls: got None; it takes one number a level"),
         ({"calls": (5, 5), "probabilities": (1.0, 1.0)}, "calls: got"),
+        ({"calls": "80,20"}, "calls: got '80,20'; it takes numbers, one a level"),
+        ({"calls": (5, None)}, r"calls: got \(5, None\); it takes numbers"),
         ({"calls": (5, 5), "draws": "stratified"}, "draws: got 'stratified'; it takes independent"),
         ({"calls": (5, 5), "order": 3}, "order: got 3; it takes 1 or 2"),
     ],

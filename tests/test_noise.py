@@ -113,12 +113,6 @@ def test_single_precision_is_the_same_draw():
     assert torch.allclose(single.double(), keys(16).normals(range(20), (784,), torch.float64), atol=3e-5)
 
 
-def test_uniforms():
-    values = keys(2000).uniforms(0, 10).flatten().numpy()
-    assert 0 < values.min() < values.max() < 1
-    assert stats.kstest(values, "uniform").pvalue > 1e-6
-
-
 # The path -----------------------------------------------------------------------------------------
 
 PROCESSES = {

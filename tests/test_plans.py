@@ -125,8 +125,13 @@ def test_plan_of_draws_per_sample_is_kept_too(ladder, tmp_path):
     method.plan(ladder, count=4, first=2).save(tmp_path / "plan.json")
     replayed = md.sample(ladder, md.Plan.load(tmp_path / "plan.json"), count=4, first=2)
     assert torch.equal(replayed.samples, md.sample(ladder, method, count=4, first=2).samples)
-    with pytest.raises(md.MultidriftError, match="plan: made for 4 samples with a draw each, not 3"):
+    each = "plan: made for samples 2 to 5, with a draw each; not for"
+    with pytest.raises(md.MultidriftError, match=f"{each} 0 to 2"):
         md.sample(ladder, md.Plan.load(tmp_path / "plan.json"), count=3)
+    with pytest.raises(md.MultidriftError, match=f"{each} 50 to 53"):
+        md.sample(ladder, md.Plan.load(tmp_path / "plan.json"), count=4, first=50)
+    with pytest.raises(md.MultidriftError, match="plan: made for samples 0 to 0"):
+        md.sample(ladder, method.plan(ladder), count=16)
 
 
 def test_every_method_has_a_plan(ladder):
@@ -142,12 +147,16 @@ def test_a_plan_for_something_else_is_refused(ladder, mixture, ddpm):
     other = md.Ladder([ladder["a"], md.Denoiser(Small(), ddpm, name="c")])
     with pytest.raises(md.MultidriftError, match=r"plan: made for another level c \(its network or schedule differs\)"):
         md.sample(other, plan, shape=(2,))
+    every = md.Multilevel(20, calls=(20, 9, 5)).plan(ladder)
+    for names in (("a", "b"), ("b", "a", "c")):
+        with pytest.raises(md.MultidriftError, match=f"plan: made for levels a, b, c, not {', '.join(names)}"):
+            md.sample(md.Ladder([ladder[name] for name in names]), every)
     with pytest.raises(md.MultidriftError, match="level: got 'c'; it takes a, b"):
         md.sample(md.Ladder([ladder["a"], ladder["b"]]), plan)
     moved = json.loads(json.dumps(plan.times))
     moved[3] += 0.5
     changed = md.Plan(**{**vars(plan), "times": tuple(moved)})
-    with pytest.raises(md.MultidriftError, match="plan: made for another grid"):
+    with pytest.raises(md.MultidriftError, match="plan: made for another grid: its time 3 is"):
         md.sample(ladder, changed)
 
 
@@ -172,6 +181,11 @@ def test_training_a_network_on_makes_its_plans_stale(ddpm):
         (lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "times"}), "is damaged .KeyError"),
         (lambda text: json.dumps(json.loads(text) | {"firings": [[[0], [99]]]}), "is damaged"),
         (lambda text: json.dumps(json.loads(text) | {"weights": [[[], []]]}), "is damaged"),
+        (lambda text: json.dumps(json.loads(text) | {"firings": [[[-1], []]]}), "is damaged"),
+        (lambda text: json.dumps(json.loads(text) | {"method": "Euler"}), "is damaged"),
+        (lambda text: json.dumps(json.loads(text) | {"process": []}), "is damaged"),
+        (lambda text: json.dumps(json.loads(text) | {"ladder": {}}), "is damaged"),
+        (lambda text: json.dumps(json.loads(text) | {"calls": 5}), "is damaged"),
         (lambda text: json.dumps(json.loads(text) | {"method": {"method": "Magic"}}), "method: got 'Magic'"),
         (lambda text: json.dumps(json.loads(text) | {"method": {"method": "Euler", "a": 1}}), "no setting a"),
     ],
@@ -189,6 +203,41 @@ def test_missing_and_unwritable_plan_files(ladder, tmp_path):
         md.Plan.load(tmp_path / "none.json")
     with pytest.raises(md.MultidriftError, match="path: could not write"):
         METHOD.plan(ladder).save(tmp_path / "missing" / "plan.json")
+
+
+def test_the_last_digits_of_a_grid_may_differ(ladder):
+    plan = METHOD.plan(ladder)
+    moved = md.Plan(**{**vars(plan), "times": tuple(np.nextafter(plan.times, 0))})
+    assert torch.equal(md.sample(ladder, moved).samples, md.sample(ladder, METHOD).samples)
+
+
+def test_a_plan_survives_a_dict(ladder):
+    plan = METHOD.plan(ladder, seed=2)
+    again = md.Plan.from_dict(plan.to_dict())
+    assert np.array_equal(again.weights, plan.weights)
+    assert again.to_dict() == plan.to_dict()
+
+
+def test_processes_and_methods_survive_a_dict(ddpm):
+    process = md.Diffusion(ddpm, 0.5, "score", 0.7)
+    assert md.Diffusion.from_dict(process.to_dict()) == process
+    assert md.method_from_dict(METHOD.to_dict()) == METHOD
+    scaled = md.Diffusion(ddpm, noise_scale=lambda t: t / 999)
+    with pytest.raises(md.MultidriftError, match="noise_scale: got 'the values of a function'"):
+        md.Diffusion.from_dict(scaled.to_dict())
+    with pytest.raises(md.MultidriftError, match="process: got"):
+        md.Diffusion.from_dict({"eta": 1})
+
+
+def test_functions_of_noise_are_told_apart(ladder, ddpm):
+    plan = METHOD.plan(ladder, md.Diffusion(ddpm, noise_scale=lambda t: 1.0 + t / 999))
+    with pytest.raises(md.MultidriftError, match="plan: made for a process with noise_scale"):
+        md.sample(ladder, plan, md.Diffusion(ddpm, noise_scale=lambda t: 1.0))
+
+
+def test_a_level_that_never_fires_is_warned_of(ladder):
+    with pytest.warns(md.PlanWarning, match="silent: the difference of level c never fires"):
+        md.Multilevel(80, levels=("a", "c"), calls=(80, 1.4), draws="midpoint").plan(ladder)
 
 
 def test_overshoot_is_warned_of(ladder):

@@ -79,7 +79,7 @@ def test_settings_survive_a_dict(schedule):
 
 @pytest.mark.parametrize("schedule", ALL, ids=IDS)
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("steps", [2, 9, 1000])
+@pytest.mark.parametrize("steps", [2, 9, 120, 1000])
 def test_grids_are_distinct_and_inside(schedule, grid, steps):
     times = grid_times(schedule, steps, grid)
     assert len(times) == steps
@@ -89,6 +89,13 @@ def test_grids_are_distinct_and_inside(schedule, grid, steps):
     if grid in ("blend", "logsnr", "linspace", "karras"):
         assert times[0] == schedule.t_max
         assert times[-1] == schedule.t_min
+
+
+def test_grids_finer_than_the_chain_blame_the_steps(ddpm):
+    for grid in ("leading", "logsnr"):
+        with pytest.raises(md.MultidriftError, match="steps: got (2000|10) on grid"):
+            grid_times(ddpm if grid == "leading" else md.schedules.vp(), 2000 if grid == "leading" else 10, grid,
+                       integer=grid == "logsnr")  # fmt: skip
 
 
 def test_grid_definitions(ddpm):
@@ -112,5 +119,5 @@ def test_integer_grids_are_those_of_diffusers(ddpm, spacing, steps):
 
 
 def test_rounding_refuses_coinciding_times(ddpm):
-    with pytest.raises(md.MultidriftError, match=r"times: .* fewer steps"):
+    with pytest.raises(md.MultidriftError, match=r"steps: got 900 on grid .* fewer steps"):
         grid_times(ddpm, 900, "logsnr", integer=True)

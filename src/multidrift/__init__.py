@@ -11,6 +11,7 @@ from multidrift.processes.errors import MultidriftError
 from multidrift.processes.grids import grid_times
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
+from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
 from multidrift.samplers.result import Result, State
@@ -33,6 +34,7 @@ __all__ = [
     "Result",
     "State",
     "grid_times",
+    "method_from_dict",
     "sample",
     "schedules",
     "steps",

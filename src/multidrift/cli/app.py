@@ -7,6 +7,7 @@ import warnings
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from multidrift.cli.demo import demo_command
 from multidrift.cli.sample import sample_command
@@ -30,13 +31,13 @@ def main() -> None:
     console = Console(stderr=True, soft_wrap=True)
 
     def one_line(message: Warning | str, *_: object, **__: object) -> None:
-        console.print(f"[yellow]warning:[/] {message}", highlight=False)
+        console.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
 
     warnings.showwarning = one_line
     try:
         app(standalone_mode=True)
     except MultidriftError as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         console.print("stopped; nothing half-written was left")

@@ -104,16 +104,27 @@ def _ladder(name: str) -> Ladder:
 
 
 def _check_target(out: Path) -> None:
-    """Refuse, before anything is drawn, a target that could not be written."""
-    require(not out.is_file() or out.suffix != "", "out", str(out), "a new folder or a picture file")
-    require(out.suffix == "" or out.parent.is_dir(), "out", str(out), "a file in an existing folder")
+    """Refuse, before anything is drawn, a target that could not be written; make the folder where it is one."""
+    try:
+        if _is_picture(out):
+            require(out.parent.is_dir(), "out", str(out), "a picture file in an existing folder")
+            (out.parent / f".{out.name}.partial").touch()
+            (out.parent / f".{out.name}.partial").unlink()
+        else:
+            require(not out.is_file(), "out", str(out), "a folder, or a name that ends in .png or .jpg")
+            out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MultidriftError(f"out: could not write to {str(out)!r} ({error})") from error
+
+
+def _is_picture(out: Path) -> bool:
+    return out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
 def _write(result: Result, out: Path, first: int) -> None:
-    if out.suffix:
+    if _is_picture(out):
         result.save(out)
         return
-    out.mkdir(parents=True, exist_ok=True)
     for index, image in enumerate(result.images()):
         save_image(image, out / f"{first + index:06d}.png")
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from multidrift.processes.errors import require
 from multidrift.processes.schedules import ddpm
 from multidrift.training.settings import Progress as Step
 from multidrift.training.settings import TrainingSettings
@@ -31,6 +32,7 @@ def train_command(
     batch_size: Annotated[int, typer.Option(help="Images in a training step.")] = TrainingSettings.batch_size,
     held_out: Annotated[float, typer.Option(help="Share of the images kept apart for measuring.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of the split, the networks and the batches.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the ladder in OUT, if there is one.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one.")] = None,
 ) -> None:
     """Train a ladder of networks on images.
@@ -45,13 +47,15 @@ def train_command(
     from multidrift.training.ladder import train_ladder
 
     console = Console(stderr=True)
+    taken = out.exists() and not (overwrite and (out / "ladder.json").is_file())
+    require(not taken, "out", str(out), "a new folder, or a ladder's folder with --overwrite")
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     sizes = select(tuple(levels.split(",")))
     settings = TrainingSettings(steps=steps, batch_size=batch_size, seed=seed)
     work = out.with_name(f"{out.name}.training")
     with _Bars(console) as bars:
         trained = train_ladder(load_images(images), work, sizes, ddpm(), settings, held_out, where, bars.report)
-    trained.ladder.save(out, overwrite=out.exists(), half=True)
+    trained.ladder.save(out, overwrite=overwrite, half=True)
     console.print(_levels_table(trained))
     console.print(_noise_table(trained))
     console.print(f"written to {out}; the checkpoints in {work} can go")

@@ -95,10 +95,17 @@ class Denoiser:
             digest.update(firsts.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def predict(self, x: Tensor, t: Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
-        """The network's prediction at states x [n, …] and times t [n], converted to `target`, in x's dtype."""
-        raw = self._raw(x, t, conditioning)
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+    def renamed(self, name: str) -> Denoiser:
+        """The same network under another name."""
+        if name == self.name:
+            return self
+        return Denoiser(self.net, self.schedule, self.predicts, self.clip, name, self.shape)
+
+    def predict(self, x: Tensor, t: float | Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
+        """The prediction at states x [n, …] and time t (or times [n]), converted to `target`, in x's dtype."""
+        times = np.atleast_1d(np.asarray(t, dtype=np.float64))  # one time for all rows, or one a row
+        raw = self._raw(x, times, conditioning)
+        alpha, sigma = self.schedule.alpha(times), self.schedule.sigma(times)
         if self.clip is None:
             return _convert(x, raw, conversion(self.predicts, target, alpha, sigma))
         data = _convert(x, raw, conversion(self.predicts, "sample", alpha, sigma)).clamp(-self.clip, self.clip)
@@ -106,7 +113,7 @@ class Denoiser:
 
     def _raw(self, x: Tensor, t: Floats, conditioning: Conditioning) -> Tensor:
         dtype = self.dtype or x.dtype
-        times = _on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32)
+        times = _on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32).expand(len(x))
         output = self.net(x.to(dtype), times, **conditioning)
         tensor = output if isinstance(output, Tensor) else getattr(output, "sample", None)
         if not isinstance(tensor, Tensor):
@@ -118,18 +125,18 @@ class Denoiser:
 
 
 def _on_device(values: Floats, like: Tensor) -> Tensor:
-    """Host numbers as a tensor beside `like`; one value for all rows is filled in without a transfer."""
-    if np.all(values == values[0]):
-        return torch.full((len(values),), float(values[0]), dtype=torch.float64, device=like.device)
+    """Host numbers as a tensor beside `like`; a single value is filled in without a transfer."""
+    if len(values) == 1:
+        return torch.full((1,), float(values[0]), dtype=torch.float64, device=like.device)
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
 
 
 def _convert(x: Tensor, prediction: Tensor, factors: tuple[Floats, Floats]) -> Tensor:
-    """a·x + b·prediction with one pair (a, b) a row."""
+    """a·x + b·prediction with one pair (a, b) for all rows, or one a row."""
     of_x, of_prediction = factors
     if not of_x.any() and np.all(of_prediction == 1):
         return prediction
-    if np.all(of_x == of_x[0]) and np.all(of_prediction == of_prediction[0]):
+    if len(of_x) == 1:
         return prediction * float(of_prediction[0]) + x * float(of_x[0])
     rows = (-1,) + (1,) * (x.ndim - 1)
     a, b = (_on_device(values, x).to(x.dtype).view(rows) for values in factors)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -30,6 +31,7 @@ from multidrift.processes.schedules import Discrete, from_dict
 BUNDLED = Path(__file__).parent.parent / "bundled"
 FORMAT = 1
 _DESCRIPTION = "ladder.json"
+_NEEDED = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors")
 
 
 class _Saveable(Protocol):
@@ -51,7 +53,8 @@ def write_levels(
     """Write all levels to `folder`; on any failure what was there before stays as it was."""
     if folder.exists() and not overwrite:
         raise MultidriftError(f"folder: got {str(folder)!r}, which exists; it takes a new folder, or overwrite=True")
-    if overwrite and folder.exists() and any(folder.iterdir()) and not (folder / _DESCRIPTION).is_file():
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and not (folder / _DESCRIPTION).is_file():
         raise MultidriftError(f"folder: got {str(folder)!r}, which is no ladder; overwrite=True replaces ladders only")
     for name, level in levels.items():
         if not hasattr(level.net, "save_pretrained"):
@@ -63,23 +66,42 @@ def write_levels(
             for name, level in levels.items():
                 _write_level(fresh / name, level, half=half)
             _write_description(fresh, levels, costs)
-            if folder.exists():
-                os.replace(folder, Path(scratch) / "old")
-            os.replace(fresh, folder)
+            _swap(folder, fresh)
     except OSError as error:
         raise MultidriftError(f"folder: could not write {str(folder)!r} ({error}); nothing was changed") from error
+
+
+def _swap(folder: Path, fresh: Path) -> None:
+    """Put `fresh` in the place of `folder`; the old one is kept beside it until the new one is there."""
+    kept = folder.with_name(f".{folder.name}.replaced")
+    if not folder.exists():
+        os.replace(fresh, folder)
+        return
+    os.replace(folder, kept)
+    try:
+        os.replace(fresh, folder)
+    except OSError:
+        os.replace(kept, folder)
+        raise
+    shutil.rmtree(kept)
 
 
 def read_levels(folder: Path) -> tuple[list[Denoiser], Costs | None]:
     """All levels of a ladder folder and their measured costs, or an error that says what is wrong with it."""
     description = _read_description(folder)
-    schedule = from_dict(_mapping(description, "schedule"))
-    levels = []
-    for name, entry in _mapping(description, "levels").items():
-        settings = _mapping({"level": entry}, "level")
-        _check_files(folder, name, _mapping(settings, "files"))
-        levels.append(_read_level(folder / name, name, schedule, settings))
-    return levels, None if description.get("costs") is None else _read_costs(_mapping(description, "costs"))
+    try:
+        schedule = from_dict(_mapping(description, "schedule"))
+        levels = []
+        for name, entry in _mapping(description, "levels").items():
+            settings = _mapping({name: entry}, name)
+            _check_files(folder, name, _mapping(settings, "files"))
+            levels.append(_read_level(folder / name, name, schedule, settings))
+        no_costs = description.get("costs") is None
+        return levels, None if no_costs else _read_costs(_mapping(description, "costs"))
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, MultidriftError):
+            raise
+        raise MultidriftError(f"{folder / _DESCRIPTION}: is damaged ({type(error).__name__}: {error})") from error
 
 
 def _write_level(folder: Path, level: Denoiser, *, half: bool) -> None:
@@ -164,6 +186,8 @@ def _mapping(values: Mapping[str, object], key: str) -> dict[str, object]:
 
 def _check_files(folder: Path, name: str, files: Mapping[str, object]) -> None:
     require((folder / name).is_dir(), "folder", str(folder), f"a folder for level {name}, which is missing")
+    for needed in _NEEDED:
+        require(needed in files, f"level {name}", sorted(files), f"a hash of {needed}")
     for relative, digest in files.items():
         path = folder / name / relative
         if not path.resolve().is_relative_to(folder.resolve()):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from multidrift.drifts.denoiser import Denoiser, Floats
+from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
 from multidrift.drifts.timer import Costs, measure_costs
 from multidrift.processes.errors import MultidriftError, require
@@ -42,14 +43,17 @@ class Ladder:
         self.names = tuple(level.name for level in levels) if names is None else tuple(names)
         require(len(self.names) == len(levels), "names", self.names, f"{len(levels)} names")
         require(len(set(self.names)) == len(levels), "names", self.names, "one name a level, all different")
-        self._levels = dict(zip(self.names, levels, strict=True))
+        for name in self.names:
+            plain = bool(name) and name not in (".", "..") and not set(name) & set("/\\")
+            require(plain, "names", name, "names that could be a folder's")
+        self._levels = {name: level.renamed(name) for name, level in zip(self.names, levels, strict=True)}
         self.costs = costs
-        top = levels[-1]
+        known = next(((n, d.shape) for n, d in self._levels.items() if d.shape is not None), (self.top, None))
         for name, level in self._levels.items():
-            if level.schedule != top.schedule:
+            if level.schedule != self.schedule:
                 raise MultidriftError(f"levels: {name} has another schedule than {self.top}; a ladder has one")
-            if None not in (level.shape, top.shape) and level.shape != top.shape:
-                raise MultidriftError(f"levels: {name} has shape {level.shape}, {self.top} has {top.shape}")
+            if level.shape is not None and level.shape != known[1]:
+                raise MultidriftError(f"levels: {name} has shape {level.shape}, {known[0]} has {known[1]}")
 
     @staticmethod
     def bundled(name: str = "digits") -> Ladder:
@@ -73,9 +77,14 @@ class Ladder:
 
     def to(self, device: torch.device | str) -> Ladder:
         """Move every network to `device`; returns the ladder."""
-        for level in self:
-            for module in level.modules:
-                module.to(device)
+        try:
+            for level in self:
+                for module in level.modules:
+                    module.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise MultidriftError(
+                f"device: got {str(device)!r}; it takes a device of this machine ({error})"
+            ) from error
         return self
 
     def measured(self, batch: int = 64, repeats: int = 7, device: torch.device | str | None = None) -> Ladder:
@@ -124,27 +133,27 @@ class Ladder:
         assert size is not None
         weak = float(np.clip(self.schedule.time(_WEAK_SIGNAL), self.schedule.t_min, self.schedule.t_max))
         times = np.array([self.schedule.t_max, weak, self.schedule.t_min])
-        top = self._noise(self[self.top], times, size, conditioning or {}, self.top)
-        for name, level in self._levels.items():
-            noise = self._noise(level, times, size, conditioning or {}, name)
+        seen = {name: self._noise(level, times, size, conditioning or {}) for name, level in self._levels.items()}
+        top = seen[self.top]
+        for name, noise in seen.items():
             for place in (0, 1):
                 away = float((noise[place] - top[place]).norm() / top[place].norm())
                 if away > _LARGEST_MISMATCH:
                     raise MultidriftError(
                         f"level {name}: at t = {times[place]:g} its prediction is {away:.0%} away from {self.top}'s; "
-                        f"a ladder takes levels of one scale (is predicts={level.predicts!r} right?)"
+                        f"a ladder takes levels of one scale (is predicts={self[name].predicts!r} right?)"
                     )
 
     def _noise(
-        self, level: Denoiser, times: Floats, shape: tuple[int, ...], conditioning: Mapping[str, object], name: str
+        self, level: Denoiser, times: Floats, shape: tuple[int, ...], conditioning: Mapping[str, object]
     ) -> Tensor:
         """What the level takes for the noise when shown pure noise at some times."""
         generator = torch.Generator().manual_seed(0)
         normal = torch.randn((len(times), *shape), generator=generator).to(level.device or "cpu")
         sigma = torch.from_numpy(self.schedule.sigma(times)).to(normal)
         x = normal * sigma.view(-1, *(1,) * len(shape))
-        with torch.no_grad():
+        with torch.no_grad(), evaluation_mode([level]):
             noise = level.predict(x, times, "epsilon", conditioning)
         if not bool(torch.isfinite(noise).all()):
-            raise MultidriftError(f"level {name}: its output is not finite at some of t = {times.tolist()}")
+            raise MultidriftError(f"level {level.name}: its output is not finite at some of t = {times.tolist()}")
         return noise

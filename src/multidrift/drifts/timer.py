@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.processes.errors import require
 
 
@@ -23,11 +24,10 @@ class Costs:
     machine: str
 
 
-def machine_name(device: torch.device | str | None = None) -> str:
+def machine_name(device: torch.device) -> str:
     """What the figures were measured on: the device and, for a processor, its number of threads."""
-    chosen = torch.device(device or "cpu")
-    if chosen.type == "cuda":
-        return torch.cuda.get_device_name(chosen)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     return f"{platform.machine()} processor, {torch.get_num_threads()} threads"
 
 
@@ -44,17 +44,19 @@ def measure_costs(
     """
     require(batch >= 1, "batch", batch, "a count of at least 1")
     require(repeats >= 1, "repeats", repeats, "a count of at least 1")
+    own = next((level.device for level in levels.values() if level.device is not None), torch.device("cpu"))
+    where = own if device is None else torch.device(device)
     times: dict[str, list[float]] = {name: [] for name in levels}
-    for turn in range(repeats + 1):  # the first turn warms up
-        for name, level in levels.items():
-            seconds = _one_call(level, shape, batch, device)
-            if turn:
-                times[name].append(seconds)
-    return Costs({name: statistics.median(s) for name, s in times.items()}, batch, machine_name(device))
+    with evaluation_mode(levels.values()):
+        for turn in range(repeats + 1):  # the first turn warms up
+            for name, level in levels.items():
+                seconds = _one_call(level, shape, batch, where)
+                if turn:
+                    times[name].append(seconds)
+    return Costs({name: statistics.median(s) for name, s in times.items()}, batch, machine_name(where))
 
 
-def _one_call(level: Denoiser, shape: tuple[int, ...], batch: int, device: torch.device | str | None) -> float:
-    where = torch.device(device) if device is not None else level.device or torch.device("cpu")
+def _one_call(level: Denoiser, shape: tuple[int, ...], batch: int, where: torch.device) -> float:
     x = torch.zeros((batch, *shape), device=where)
     middle = 0.5 * (level.schedule.t_max + level.schedule.t_min)
     times = torch.full((batch,), middle, device=where)

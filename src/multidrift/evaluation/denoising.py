@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.ladder import Ladder
 from multidrift.noise.counter import Keys, Stream
 from multidrift.processes.errors import require
@@ -71,6 +71,6 @@ def _measure(
             rows = torch.arange(first, min(first + batch_size, len(images)))
             noisy = (alpha * images[rows] + sigma * noise[rows]).to(device)
             for name in ladder.names:
-                with torch.no_grad():
-                    found = ladder[name].predict(noisy, np.full(len(noisy), float(time)), "epsilon", {}).cpu()
+                with torch.no_grad(), evaluation_mode([ladder[name]]):
+                    found = ladder[name].predict(noisy, float(time), "epsilon", {}).cpu()
                 yield index, name, rows, (found - noise[rows]).square().flatten(1).mean(dim=1).double()

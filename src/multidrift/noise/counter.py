@@ -20,8 +20,6 @@ class Stream(IntEnum):
 
     START = 1
     NOISE = 2
-    VELOCITY = 3
-    PLAN = 4
 
 
 def _signed(value: int) -> int:
@@ -72,13 +70,6 @@ class Keys:
         step = torch.arange(pairs, dtype=torch.int64, device=device).mul_(_GOLDEN)
         bits = mix_(streams[:, :, None] + step)
         return _box_muller(bits, dtype)[..., :count].reshape(len(draws), len(self.values), *shape)
-
-    def uniforms(self, draw: int, count: int) -> Tensor:
-        """Uniforms in (0, 1), float64 [n, count]."""
-        streams = mix_(self.values + mix_(torch.tensor([_signed(draw)], device=self.values.device)))
-        step = torch.arange(count, dtype=torch.int64, device=self.values.device).mul_(_GOLDEN)
-        bits = mix_(streams[:, None] + step)
-        return ((bits >> 11).bitwise_and_((1 << 53) - 1).double() + 0.5) * 2.0**-53
 
 
 def _box_muller(bits: Tensor, dtype: torch.dtype) -> Tensor:

@@ -47,7 +47,8 @@ class BrownianPath:
 
     `keys` are the samples' keys, `shape` one sample's shape. `normal(a, b)` gives (W(b) − W(a)) / √(v(b) − v(a)),
     [n, *shape]: a standard normal, whose joint law over all queries is that of one Brownian motion. The object
-    remembers where it stopped reading, so one thread reads it at a time; reading in order is fastest.
+    remembers where it stopped reading, so one thread reads it at a time; reading in order is fastest. Increments add up
+    exactly for any points; they are independent normals as long as no two queries fall into one cell of the lattice.
     """
 
     def __init__(self, clock: NoiseClock, keys: Keys, shape: Sequence[int], dtype: torch.dtype) -> None:
@@ -80,23 +81,29 @@ class BrownianPath:
             self._ahead.append(_Segment(-math.inf, lattice.low, _TAIL, lattice.depth, self._draw([_TAIL])[0]))
             self._position = position
         elif position > lattice.low:
-            self._advance(position, 0.0)
+            self._advance(position, math.inf)
 
     def _advance(self, target: float, log_variance: float) -> Tensor:
-        """Move to `target` and return the sum of what was passed, in units of exp(log_variance / 2)."""
+        """Move to `target` and return the sum of what was passed in units of exp(log_variance/2); inf: 0."""
         total = torch.zeros((), dtype=self.dtype, device=self.keys.values.device)
         while self._position < target:
             segment = self._ahead[-1]
             if segment.high > target and segment.depth < self.clock.lattice.depth:
                 self._halve(target)
                 continue
-            unit = math.exp(0.5 * (self.clock.log_variance(segment.low, segment.high) - log_variance))
+            unit = self._unit(segment, log_variance)
             for weight, normal in self._read(segment, target):
-                total = total + (weight * unit) * normal
+                if unit:
+                    total = total + (weight * unit) * normal
             self._position = min(target, segment.high)
             if segment.high <= target:
                 self._ahead.pop()
         return total
+
+    def _unit(self, segment: _Segment, log_variance: float) -> float:
+        """The standard deviation of an interval's increment in the units asked for; 0 where it has no noise."""
+        own = self.clock.log_variance(segment.low, segment.high)
+        return 0.0 if own == -math.inf or log_variance == math.inf else math.exp(0.5 * (own - log_variance))
 
     def _read(self, segment: _Segment, target: float) -> list[tuple[float, Tensor]]:
         """What of `segment` lies before `target` and was not handed out yet: weights of its two normals."""

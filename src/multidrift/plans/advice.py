@@ -29,6 +29,14 @@ def overshoot(weights: Floats, relative: Floats, levels: Sequence[str]) -> str |
     )
 
 
+def silent(weights: Floats, levels: Sequence[str]) -> str | None:
+    """Where a level never fires at all, `weights` [draws, steps − 1, levels]."""
+    for k, name in enumerate(levels):
+        if not weights[:, :, k].any():
+            return f"silent: the difference of level {name} never fires in this plan; give it more calls"
+    return None
+
+
 def resonance(fires: Floats, probabilities: Floats, lengths: Floats, levels: Sequence[str]) -> str | None:
     """Where evenly spread firings keep meeting the same phase of a grid whose steps alternate in length.
 

@@ -35,9 +35,10 @@ def weigh(draws: Draws, fires: Bools, probabilities: Floats, lengths: Floats) ->
 
     `independent`: w_n = 1/p_n. The evenly spread draws: 1/p_n times the one factor that makes the firings stand for the
     whole interval, Σ w_n h_n = Σ h_n, in step lengths h_n that say how much of the state a step replaces. On the drift
-    clock itself, which grows by orders of magnitude, the last firing alone would set that factor.
+    clock itself, which grows by orders of magnitude, the last firing alone would set that factor. Where less than one
+    firing is expected the weight stays 1/p_n: it may not fire at all, and must make up for that when it does.
     """
     weights = np.where(fires, 1.0 / probabilities, 0.0)
-    if draws == "independent" or not fires.any():
+    if draws == "independent" or not fires.any() or probabilities.sum() < 1.0:
         return weights
     return np.asarray(weights * (lengths.sum() / (weights * lengths).sum()))

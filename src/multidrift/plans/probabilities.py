@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from multidrift.processes.errors import require
 
 Floats = NDArray[np.float64]
-Probabilities = Sequence[float] | Sequence[Sequence[float]]
+Probabilities = float | Sequence[float] | Sequence[Sequence[float]]
 
 
 def from_calls(calls: Sequence[float], steps: int, levels: Sequence[str]) -> Floats:
@@ -27,13 +27,15 @@ def from_calls(calls: Sequence[float], steps: int, levels: Sequence[str]) -> Flo
 
 
 def given(probabilities: Probabilities, steps: int, levels: Sequence[str]) -> Floats:
-    """Probabilities [steps − 1, levels] from one number a level, or one a step and level."""
+    """Probabilities [steps − 1, levels] from one number, one a level, or one a step and level."""
     try:
         values = np.asarray(probabilities, dtype=np.float64)
     except ValueError:
         values = np.zeros(0)
-    right = values.shape in ((len(levels),), (steps - 1, len(levels)))
-    require(right, "probabilities", values.shape, f"shape ({len(levels)},) or ({steps - 1}, {len(levels)})")
+    right = values.shape in ((), (len(levels),), (steps - 1, len(levels)))
+    require(
+        right, "probabilities", values.shape, f"a number, or shape ({len(levels)},) or ({steps - 1}, {len(levels)})"
+    )
     inside = bool(np.all((values > 0) & (values <= 1)))
     require(inside, "probabilities", probabilities, "numbers in (0, 1]")
     return np.broadcast_to(values, (steps - 1, len(levels))).copy()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,7 @@ from multidrift.processes.lattice import Lattice
 from multidrift.processes.noise_scale import ScaledVariance
 from multidrift.processes.predictions import Prediction
 from multidrift.processes.schedule import Schedule
+from multidrift.processes.schedules import from_dict
 
 Floats = NDArray[np.float64]
 
@@ -69,9 +71,28 @@ class Diffusion:
         return np.asarray(-np.expm1(-(1.0 + self.eta) * np.diff(self.schedule.log_snr(times))))
 
     def to_dict(self) -> dict[str, object]:
-        """The settings as plain values, the schedule apart; a `noise_scale` function is named only."""
-        scale = "a function" if callable(self.noise_scale) else self.noise_scale
-        return {"process": "Diffusion", "eta": self.eta, "holds": self.holds, "noise_scale": scale}
+        """The settings as plain values; of a `noise_scale` function, its values at 33 times in their place."""
+        scale: object = self.noise_scale
+        if callable(self.noise_scale):
+            times = np.linspace(self.schedule.t_max, self.schedule.t_min, 33)
+            scale = [float(self.noise_scale(float(t))) for t in times]
+        settings = {"eta": self.eta, "holds": self.holds, "noise_scale": scale}
+        return {"process": "Diffusion", "schedule": self.schedule.to_dict()} | settings
+
+    @staticmethod
+    def from_dict(values: Mapping[str, object]) -> Diffusion:
+        """The process that `to_dict` described; one with a `noise_scale` function cannot be read back."""
+        known = {"process", "schedule", "eta", "holds", "noise_scale"}
+        right = set(values) == known and values["process"] == "Diffusion" and isinstance(values["schedule"], Mapping)
+        require(right, "process", sorted(values), f"the settings {sorted(known)} of a Diffusion")
+        scale = values["noise_scale"]
+        require(not isinstance(scale, list), "noise_scale", "the values of a function", "a number")
+        return Diffusion(
+            from_dict(cast("Mapping[str, object]", values["schedule"])),
+            cast("float", values["eta"]),
+            cast("Holds", values["holds"]),
+            cast("float", scale),
+        )
 
     def start_std(self, t: float) -> float:
         """Standard deviation of a drawn start at time t: 1, or σ(t) where noise is added to unscaled data."""
@@ -95,7 +116,11 @@ class Diffusion:
         return self.clock.log_variance(low, high) + factor
 
     def intervals(self, start: ArrayLike, stop: ArrayLike, anchor: ArrayLike | None = None) -> Intervals:
-        """The steps from times `start` to times `stop`, with z = x at the times `anchor` (None: at `stop`)."""
+        """The steps from times `start` to times `stop`, with z = x at the times `anchor` (None: at `stop`).
+
+        All are numbers or float64 arrays of one length n, and so are the fields of the result. Raises MultidriftError
+        where the held quantity does not exist (ε and the score at α = 0).
+        """
         t, s = np.atleast_1d(np.asarray(start, np.float64)), np.atleast_1d(np.asarray(stop, np.float64))
         low, high = self.schedule.log_snr(t), self.schedule.log_snr(s)
         unit = high if anchor is None else np.broadcast_to(self.schedule.log_snr(anchor), high.shape)

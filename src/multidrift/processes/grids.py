@@ -44,7 +44,13 @@ def grid_times(schedule: Schedule, steps: int, grid: Grid = "blend", *, integer:
             times = _trailing(schedule, steps)
     if grid in ("blend", "logsnr", "karras", "linspace"):
         times[0], times[-1] = schedule.t_max, schedule.t_min  # exactly, whatever rounding the inverse did
-    return check_times(schedule, np.round(times) if integer else times, integer=integer)
+    times = np.clip(np.round(times) if integer else times, schedule.t_min, schedule.t_max)  # rounding may overstep
+    if not bool(np.all(np.diff(times) < 0)):
+        what = (
+            "fewer steps: rounded to training steps these coincide" if integer else f"fewer than {steps} on this grid"
+        )
+        raise MultidriftError(f"steps: got {steps} on grid {grid!r}; it takes {what}")
+    return times
 
 
 def check_times(schedule: Schedule, times: Sequence[float] | Floats, *, integer: bool = False) -> Floats:
@@ -53,8 +59,7 @@ def check_times(schedule: Schedule, times: Sequence[float] | Floats, *, integer:
     require(values.ndim == 1 and len(values) >= 2, "times", times, "a list of at least two times")
     schedule.check_time(values, "times")
     if not bool(np.all(np.diff(values) < 0)):
-        hint = "fewer steps: rounded to training steps these coincide" if integer else "strictly decreasing times"
-        raise MultidriftError(f"times: got {np.array2string(values, threshold=12)}; it takes {hint}")
+        raise MultidriftError(f"times: got {np.array2string(values, threshold=12)}; it takes strictly decreasing times")
     if integer:
         require(bool(np.all(values == np.round(values))), "times", times, "integers, with integer=True")
     return values

@@ -83,7 +83,9 @@ class Schedule(ABC):
         """Raise unless every time lies inside the schedule."""
         times = np.asarray(t, dtype=np.float64)
         inside = bool(np.all((times >= self.t_min) & (times <= self.t_max)))
-        require(inside, argument, t, f"times between {self.t_min:g} and {self.t_max:g}")
+        require(
+            inside, argument, np.array2string(times, threshold=12), f"times between {self.t_min:g} and {self.t_max:g}"
+        )
 
     def to_dict(self) -> dict[str, object]:
         """The settings as plain values; `from_dict` reads them back."""

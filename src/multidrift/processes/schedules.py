@@ -31,7 +31,8 @@ class Discrete(Schedule):
     def __post_init__(self) -> None:
         values = np.asarray(self.betas)
         require(len(values) > 1, "betas", f"{len(values)} values", "at least two")
-        require(bool(np.all((values > 0) & (values <= 1))), "betas", self.betas, "values in (0, 1]")
+        inside = bool(np.all((values > 0) & (values <= 1)))
+        require(inside, "betas", np.array2string(values, threshold=12), "values in (0, 1]")
 
     @property
     def t_max(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from multidrift.evaluation.coupled import Outcome
 from multidrift.processes.errors import MultidriftError
+from multidrift.processes.files import write_whole
 from multidrift.samplers.result import to_pixels
 
 _VISIBLE = 0.05  # squared error per pixel above which a digit looks different
@@ -33,8 +33,9 @@ def picture(reference: Tensor, title: str, outcomes: Sequence[Outcome], path: Pa
     note = f"what all others should look like    (red frame: error above {_VISIBLE:g}, another digit or a blot)"
     rows = [(title, note, reference, torch.zeros(columns))]
     for o in outcomes:
-        caption = f"{o.seconds:.1f} s    mean squared error {o.mean:.4f}    median {o.median:.4f}"
-        rows.append((o.label, caption, o.samples, o.errors[0]))
+        shown = o.errors[0]  # the samples in the row are those of the first plan seed
+        caption = f"{o.seconds:.1f} s    mean squared error {shown.mean():.4f}    median {shown.median():.4f}"
+        rows.append((o.label, caption, o.samples, shown))
     figure = Figure(figsize=(0.62 * columns + 2.6, 0.98 * len(rows)), dpi=130, facecolor="white")
     for index, (label, caption, samples, errors) in enumerate(rows):
         axes = figure.add_subplot(len(rows), 1, index + 1)
@@ -61,7 +62,8 @@ def error_plot(curves: Mapping[str, Sequence[Outcome]], title: str, path: Path) 
     """
     figure = Figure(figsize=(7.2, 4.6), dpi=130, facecolor="white")
     axes = figure.add_subplot()
-    for colour, (label, outcomes) in zip(_COLOURS, curves.items(), strict=False):
+    for index, (label, outcomes) in enumerate(curves.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
         ordered = sorted(outcomes, key=lambda o: o.seconds)
         seconds = [o.seconds for o in ordered]
         means = np.array([o.errors.mean(dim=1).numpy().mean() for o in ordered])
@@ -100,11 +102,8 @@ def _strip(samples: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def _write(figure: Figure, path: Path) -> None:
     """Draw under a temporary name, then rename; no display is needed."""
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        FigureCanvasAgg(figure).print_figure(partial)
-        os.replace(partial, path)
-    except (OSError, ValueError) as error:
-        partial.unlink(missing_ok=True)
+    except OSError as error:
         raise MultidriftError(f"path: could not write {str(path)!r} ({error})") from error
+    write_whole(path, FigureCanvasAgg(figure).print_figure)

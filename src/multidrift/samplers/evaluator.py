@@ -16,7 +16,8 @@ from multidrift.processes.predictions import Prediction
 from multidrift.samplers.method import plain
 
 Floats = NDArray[np.float64]
-_READ_EVERY = 50  # steps between looks at the record of non-finite values: a look waits for the device
+_READ_EVERY = 50  # calls between looks at the record of non-finite values: a look waits for the device
+_NEVER = 2**62
 
 
 class Evaluator:
@@ -64,7 +65,7 @@ class Evaluator:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
             x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
         conditioning = {name: self._cut(value, rows) for name, value in self.conditioning.items()}
-        prediction = self.levels[level].predict(x, np.full(len(x), t), target, conditioning)
+        prediction = self.levels[level].predict(x, t, target, conditioning)
         return prediction[: len(x) - padding]
 
     def _cut(self, value: object, rows: Tensor) -> object:
@@ -80,33 +81,36 @@ class Evaluator:
 
 
 class FiniteGuard:
-    """Notices values that are not finite without waiting for the device at every step."""
+    """Notices values that are not finite without waiting for the device at every step.
 
-    def __init__(self, samples: Sequence[int], times: Floats) -> None:
-        self.samples, self.times = samples, times
-        self._first_bad: Tensor | None = None  # per sample the first step with a bad value, or the number of steps
-        self._watched = 0
+    `names` says what to call each sample in an error.
+    """
 
-    def watch(self, step: int, level: str, values: Tensor, rows: Tensor | None) -> None:
-        """Record which samples (`rows`; None: all) went wrong at this step; raise at the first call and every 50."""
+    def __init__(self, names: Sequence[str], times: Floats) -> None:
+        self.names, self.times = names, times
+        self._first_bad: Tensor | None = None  # per sample, the number of the first call with a bad value
+        self._calls: list[tuple[int, str]] = []  # step and level of every call
+
+    def watch(self, step: int, level: str, values: Tensor, rows: Tensor | None = None) -> None:
+        """Record which samples (`rows`; None: all) went wrong in this call; raise at the first call and every 50."""
         if self._first_bad is None:
-            self._first_bad = torch.full((len(self.samples),), len(self.times), device=values.device)
+            self._first_bad = torch.full((len(self.names),), _NEVER, device=values.device)
         good = torch.isfinite(values.detach()).flatten(1).all(dim=1)
         before = self._first_bad if rows is None else self._first_bad[rows]
-        after = torch.where(good, before, before.clamp(max=step))
+        after = torch.where(good, before, before.clamp(max=len(self._calls)))
         self._first_bad = after if rows is None else self._first_bad.index_copy(0, rows, after)
-        if self._watched % _READ_EVERY == 0:
-            self.read(level)
-        self._watched += 1
+        self._calls.append((step, level))
+        if len(self._calls) % _READ_EVERY == 1:
+            self.read()
 
-    def read(self, level: str) -> None:
-        """Raise if any sample went wrong so far."""
+    def read(self) -> None:
+        """Raise if any sample went wrong so far, naming the first bad call's level, step and sample."""
         if self._first_bad is None:
             return
-        step, row = torch.min(self._first_bad, dim=0)
-        first = int(step)
-        if first < len(self.times):
+        call, row = torch.min(self._first_bad, dim=0)
+        if int(call) < _NEVER:
+            step, level = self._calls[int(call)]
             raise MultidriftError(
-                f"{level}: the prediction is not finite at step {first} (t = {self.times[first]:g}) "
-                f"for sample {self.samples[int(row)]}"
+                f"{level}: the prediction is not finite at step {step} (t = {self.times[step]:g}) "
+                f"for {self.names[int(row)]}"
             )

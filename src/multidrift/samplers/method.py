@@ -15,7 +15,7 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.plans.plan import Plan
 from multidrift.plans.probabilities import counted_calls
 from multidrift.processes.diffusion import Diffusion
-from multidrift.processes.errors import require
+from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.grids import GRIDS, Grid, check_times, grid_times
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Method(ABC):
         Where samples have draws of their own, they are those of samples `first` to `first + count − 1`.
         """
         process = Diffusion(model.schedule) if process is None else process
+        if process.schedule != model.schedule:
+            raise MultidriftError("process: its schedule is not the model's; take md.Diffusion(model.schedule, …)")
         return self.plan_for(model, process, seed, range(first, first + count))
 
     def plan_for(self, model: Model, process: Diffusion, seed: int, samples: Sequence[int]) -> Plan:
@@ -100,6 +102,7 @@ class Method(ABC):
         calls = {name: plain(n) for name, n in zip(levels, self.planned_calls(weights).tolist(), strict=True)}
         return Plan(
             method=self.to_dict(),
+            samples=None if self.draws_are_shared else tuple(samples),
             process=process.to_dict(),
             ladder={name: level.fingerprint for name, level in levels.items()},
             times=tuple(self.grid_for(process).tolist()),
@@ -114,6 +117,11 @@ class Method(ABC):
         """The weights of a plan, [draws, steps − 1, levels]; of one network: 1 at every step."""
         del process, seed, samples  # a method without random choices
         return np.ones((1, self.number_of_steps - 1, len(self.levels_of(model))))
+
+    @property
+    def draws_are_shared(self) -> bool:
+        """Whether one draw of the random choices serves every sample."""
+        return True
 
     def planned_calls(self, weights: Floats) -> Floats:
         """Calls of each level per sample that a plan with these weights makes."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
-from multidrift.plans.advice import PlanWarning, overshoot, resonance
+from multidrift.plans.advice import PlanWarning, overshoot, resonance, silent
 from multidrift.plans.draws import DRAWS, Draws, fire, weigh
 from multidrift.plans.probabilities import (
     Floats,
@@ -40,13 +40,15 @@ class Multilevel(Method):
 
     - `levels`: names of the ladder's levels to use, cheapest first; all by default
     - `calls`: expected number of times each level's difference fires, the final call of the top level included; or
-      `probabilities`: one a level, or one a step and level
+      `probabilities`: one for all, one a level, or one a step and level ([steps − 1, levels], without the final call)
     - `draws`: "systematic" (evenly spread, random offset), "independent" (the paper's Bernoulli draws) or "midpoint"
     - `shared`: one draw for the whole batch, which is what saves time, or one for each sample
     - `order` 2 extrapolates the cheapest level's part as `Multistep` does; that level must then fire at every step
 
     Order 1 in the step; the error also falls with the calls. Each network is evaluated at most once a step, on only
-    the samples that need it. Source: ML-EM (Jacot 2026), section 2 and Theorem 1; the evenly spread draws are ours.
+    the samples that need it. Raises MultidriftError on levels out of order, calls above the steps, probabilities
+    outside (0, 1] and a model that is no Ladder. Source: ML-EM (Jacot 2026), section 2 and Theorem 1; the evenly spread
+    draws are ours.
     """
 
     levels: Sequence[str] | None = None
@@ -64,8 +66,8 @@ class Multilevel(Method):
         require(either, "calls", self.calls, "one number a level, or None with probabilities=")
         if self.levels is not None:
             object.__setattr__(self, "levels", tuple(self.levels))
-        if self.calls is not None:
-            object.__setattr__(self, "calls", tuple(float(c) for c in self.calls))
+        for name in ("calls", "probabilities"):
+            object.__setattr__(self, name, _plain_numbers(name, getattr(self, name)))
 
     def levels_of(self, model: Model) -> dict[str, Denoiser]:
         """The chosen levels of a ladder, cheapest first."""
@@ -117,11 +119,16 @@ class Multilevel(Method):
     def _advise(self, weights: Floats, table: Floats, lengths: Floats, names: Sequence[str]) -> None:
         spread = self.draws != "independent"
         for message in (
+            silent(weights, names),
             overshoot(weights, lengths, names),
             resonance(weights, table, lengths, names) if spread else None,
         ):
             if message is not None:
-                warnings.warn(message, PlanWarning, stacklevel=4)
+                warnings.warn(message, PlanWarning, stacklevel=6)
+
+    @property
+    def draws_are_shared(self) -> bool:
+        return self.shared
 
     def planned_calls(self, weights: Floats) -> Floats:
         calls = counted_calls(weights)
@@ -140,6 +147,20 @@ class Multilevel(Method):
         yield run.final(x)
 
 
+def _plain_numbers(name: str, values: object) -> object:
+    """Nested tuples of floats, whatever kind of array they came as; one number stands for itself."""
+    if values is None or isinstance(values, str):
+        require(values is None, name, values, "numbers, one a level")
+        return None
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise MultidriftError(f"{name}: got {values!r}; it takes numbers, one a level") from None
+    require(bool(np.all(np.isfinite(array))), name, values, "numbers, one a level")
+    plain = array.tolist()
+    return tuple(tuple(row) if isinstance(row, list) else row for row in plain) if array.ndim else plain
+
+
 class _Telescope:
     """The telescoping sum, as one combination Σ_k c_k D^k that calls each network at most once a step."""
 
@@ -155,7 +176,7 @@ class _Telescope:
         for k, name in enumerate(self.run.levels):
             factors = self.coefficients[:, n, k]
             if k == 0 and self.cheapest is not None:
-                part = self._extrapolated(x, n, interval, float(factors[0]))
+                part = self._extrapolated(x, n, interval, factors)
             elif not factors.any():
                 continue
             else:
@@ -171,12 +192,16 @@ class _Telescope:
         chosen = torch.from_numpy(np.flatnonzero(factors)).to(x.device)
         drift = self.run.drift(x[chosen], n, name, chosen)
         self.best = self.best.index_copy(0, chosen, drift)
-        factor = torch.from_numpy(factors[factors != 0]).to(x).view(-1, *(1,) * (x.ndim - 1))
-        return torch.zeros_like(x).index_copy(0, chosen, drift * factor)
+        return torch.zeros_like(x).index_copy(0, chosen, drift * _rows(factors[factors != 0], x))
 
-    def _extrapolated(self, x: Tensor, n: int, interval: Interval, factor: float) -> Tensor:
+    def _extrapolated(self, x: Tensor, n: int, interval: Interval, factors: Floats) -> Tensor:
         """The cheapest level's part with its own D replaced by the multistep extrapolation: c·D + (ahead − D)."""
         assert self.cheapest is not None
         self.best = drift = self.run.drift(x, n, self.run.levels[0])
         ahead = self.cheapest.extrapolate(drift, interval)
-        return ahead if factor == 1 else ahead + (factor - 1.0) * drift
+        return ahead if np.all(factors == 1) else ahead + _rows(factors - 1.0, x) * drift
+
+
+def _rows(factors: Floats, like: Tensor) -> Tensor:
+    """One factor a sample (or one for all), to multiply states with."""
+    return torch.from_numpy(factors).to(like).view(-1, *(1,) * (like.ndim - 1))

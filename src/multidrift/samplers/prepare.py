@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,16 +26,34 @@ from multidrift.samplers.run import Run
 
 @dataclass(frozen=True)
 class _Batch:
-    """Which samples a run draws: seeds[i] and samples[i] identify sample i."""
+    """Which samples a run draws: seeds[i] and samples[i] identify sample i; its own draws belong to numbers[i]."""
 
     seeds: tuple[int, ...]
     samples: tuple[int, ...]
+    numbers: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def keys(self, stream: Stream, device: torch.device) -> Keys:
         return Keys.of(self.seeds, self.samples, stream, device)
+
+    def names(self) -> list[str]:
+        """What to call each sample in an error."""
+        own = len(set(self.seeds)) > 1
+        pairs = zip(self.seeds, self.numbers, strict=True)
+        return [f"sample {number} (seed {seed})" if own else f"sample {number}" for seed, number in pairs]
+
+
+def _integer(name: str, value: object, least: int | None, takes: str) -> int:
+    """An int from anything that is one (numpy's too), at least `least`."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # what is no integer raises TypeError
+    except TypeError:
+        number = None
+    require(number is not None and (least is None or number >= least), name, value, takes)
+    assert number is not None
+    return number
 
 
 def prepare(
@@ -55,7 +76,9 @@ def prepare(
     require(isinstance(model, Denoiser | Ladder), "model", type(model).__name__, "an md.Denoiser or an md.Ladder")
     require(isinstance(method, Method | Plan), "method", method, "a method, such as md.Euler(steps=50), or a plan")
     require(dtype in (torch.float32, torch.float64), "dtype", dtype, "torch.float32 or torch.float64")
-    require(batch_size is None or batch_size >= 1, "batch_size", batch_size, "None or a count of at least 1")
+    if batch_size is not None:
+        batch_size = _integer("batch_size", batch_size, 1, "None or a count of at least 1")
+    require(start is None or isinstance(start, Tensor), "start", type(start).__name__, "a tensor [count, …]")
     process = Diffusion(model.schedule) if process is None else process
     require(isinstance(process, Diffusion), "process", process, "an md.Diffusion")
     if process.schedule != model.schedule:
@@ -68,10 +91,10 @@ def prepare(
     times = method.grid_for(process)
     process.intervals(times[:1], times[1:2])  # a quantity that cannot be held at the first time is refused here
     size = _shape(model, start, shape)
-    plan = method.plan_for(model, process, plan_seed, batch.samples) if made is None else made
+    plan = method.plan_for(model, process, plan_seed, batch.numbers) if made is None else made
     if made is not None:
         fingerprints = {name: level.fingerprint for name, level in levels.items()}
-        made.check(process.to_dict(), fingerprints, times.tolist(), len(batch))
+        made.check(process.to_dict(), fingerprints, times.tolist(), batch.numbers)
     state = _start(process, float(times[0]), batch, size, start, where, dtype)
     path = BrownianPath(process, batch.keys(Stream.NOISE, where), size, dtype) if process.noisy else None
     run = Run(
@@ -82,25 +105,26 @@ def prepare(
         evaluator=Evaluator(levels, len(batch), conditioning or {}, batch_size, grad=grad),
         path=path,
         plan=plan,
-        guard=FiniteGuard(batch.samples, times),
+        guard=FiniteGuard(batch.names(), times),
     )
     return method, run
 
 
 def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tensor | None) -> _Batch:
-    seeds = None if isinstance(seed, int) else tuple(int(s) for s in seed)
-    number = count
-    if number is None:
-        number = len(start) if start is not None else 1 if seeds is None else len(seeds)
-    require(isinstance(number, int) and number >= 1, "count", number, "a count of at least 1")
+    one = not isinstance(seed, Sequence | Tensor | np.ndarray) or isinstance(seed, str)
+    takes = "an integer, or a list of one for each sample"
+    listed: Sequence[int] = () if one else cast("Sequence[int]", seed)
+    seeds = tuple(_integer("seed", value, None, takes) for value in ((seed,) if one else listed))
+    number = len(start) if start is not None else len(seeds)
+    number = _integer("count", number if count is None else count, 1, "a count of at least 1")
     require(start is None or len(start) == number, "start", _described(start), f"a first dimension of count={number}")
-    require(isinstance(first, int) and first >= 0, "first", first, "an integer of at least 0")
-    if isinstance(seed, int):
-        return _Batch((seed,) * number, tuple(range(first, first + number)))
-    assert seeds is not None
+    first = _integer("first", first, 0, "an integer of at least 0")
+    if one:
+        samples = tuple(range(first, first + number))
+        return _Batch(seeds * number, samples, samples)
     require(len(seeds) == number, "seed", f"{len(seeds)} seeds", f"one number, or count={number} of them")
     require(first == 0, "first", first, "0 where every sample has a seed of its own")
-    return _Batch(seeds, (0,) * number)
+    return _Batch(seeds, (0,) * number, tuple(range(number)))
 
 
 def _device(levels: Mapping[str, Denoiser], start: Tensor | None, device: torch.device | str | None) -> torch.device:
@@ -109,11 +133,18 @@ def _device(levels: Mapping[str, Denoiser], start: Tensor | None, device: torch.
     if start is not None:
         places["start"] = start.device
     if device is not None:
-        places["device"] = torch.device(device)
+        places["device"] = _named_device(device)
     if len({(place.type, place.index or 0) for place in places.values()}) > 1:
         listed = ", ".join(f"{name} on {place}" for name, place in places.items())
         raise MultidriftError(f"device: got {listed}; a run takes one device for all")
     return next(iter(places.values()), torch.device("cpu"))
+
+
+def _named_device(device: torch.device | str) -> torch.device:
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise MultidriftError(f"device: got {device!r}; it takes cpu, cuda, cuda:1, …") from error
 
 
 def _shape(model: Model, start: Tensor | None, shape: Sequence[int] | None) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from multidrift.plans.plan import Plan
-from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.errors import require
+from multidrift.processes.files import write_whole
 
 Pixels = NDArray[np.uint8]
 
@@ -89,12 +89,6 @@ def image_grid(pixels: list[Pixels], columns: int | None = None) -> Image.Image:
 
 def save_image(image: Image.Image, path: Path) -> None:
     """Write under a temporary name, then rename, so that no half-written file is left."""
-    partial = path.with_name(f".{path.name}.partial")
-    known = path.suffix.lower() in Image.registered_extensions()
-    require(known, "path", str(path), "a file name that ends in .png, .jpg or another picture format")
-    try:
-        image.save(partial, format=Image.registered_extensions()[path.suffix.lower()])
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise MultidriftError(f"path: could not write {str(path)!r} ({error})") from error
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    require(kind in Image.SAVE, "path", str(path), "a file name that ends in .png, .jpg or another picture format")
+    write_whole(path, lambda partial: image.save(partial, format=kind))

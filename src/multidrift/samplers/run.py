@@ -57,7 +57,7 @@ class Run:
 
     def noise(self, interval: Interval) -> Tensor | float:
         """ΔW over an interval, read from the path of each sample."""
-        if self.path is None:
+        if self.path is None or interval.std == 0:
             return 0.0
         return self.path.normal(interval.low, interval.high) * interval.std
 
@@ -70,8 +70,7 @@ class Run:
         """The last evaluation: the top level's prediction of the data at the last time, and no noise."""
         last = len(self.times) - 1
         data = self.evaluator(self.levels[-1], x, float(self.times[last]), "sample")
-        self.guard.watch(last, self.levels[-1], data, None)
-        self.guard.read(self.levels[-1])
+        self.guard.watch(last, self.levels[-1], data)
         return State(last + 1, last + 1, 0.0, data, data, self.evaluator.calls)
 
     def _clean(self, x: Tensor, drift: Tensor, n: int) -> Tensor:

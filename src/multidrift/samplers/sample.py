@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.plans.plan import Plan
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import require
@@ -62,7 +63,12 @@ def sample(
     Raises MultidriftError, before the first network call where possible, on arguments that do not fit each other, and
     on predictions that are not finite (naming step and sample).
     """
-    require(save is None or save >= 1, "save", save, "None or a number of steps between saved states")
+    require(
+        save is None or (isinstance(save, int) and save >= 1),
+        "save",
+        save,
+        "None or a number of steps between saved states",
+    )
     walked, run = prepare(
         model, method, process, count, seed, first, start, shape, plan_seed,
         conditioning, batch_size, device, dtype, grad,
@@ -76,9 +82,10 @@ def sample(
             tick(state)
             if save is not None and (state.step % save == 0 or state.step == state.total):
                 saved.append((state.t, state.x))
-            if callback is not None and callback(state) is True:
+            if callback is not None and bool(callback(state)):
                 finished = state.step == state.total
                 break
+    run.guard.read()
     if samples.is_cuda:
         torch.cuda.synchronize(samples.device)
     return Result(
@@ -122,15 +129,8 @@ def steps(
 
 
 def _walk(method: Method, run: Run) -> Generator[State]:
-    modules = [m for level in run.evaluator.levels.values() for module in level.modules for m in module.modules()]
-    training = [module for module in modules if module.training]
-    try:
-        for module in training:
-            module.training = False
+    with evaluation_mode(run.evaluator.levels.values()):
         yield from method.walk(run)
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.files import write_whole
 from multidrift.processes.schedules import Discrete
 from multidrift.training.settings import Progress, TrainingSettings
 from multidrift.training.sizes import Size
@@ -123,9 +123,8 @@ class LevelTrainer:
             tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{CHECKPOINT}.partial"
-        save_file(tensors, partial, metadata={"step": str(self.step), "recipe": self._recipe()})
-        os.replace(partial, folder / CHECKPOINT)
+        metadata = {"step": str(self.step), "recipe": self._recipe()}
+        write_whole(folder / CHECKPOINT, lambda partial: save_file(tensors, partial, metadata=metadata))
 
     def resume(self, folder: Path) -> None:
         """Continue from the checkpoint in `folder`, if there is one made with the same recipe."""
