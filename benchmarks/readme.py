@@ -93,8 +93,24 @@ def draws_compared() -> str:
         for draws, e in chosen.items():
             each = " ".join(f"{error:.4f}" for error in e["errors"])
             ratio = mean_error(chosen["independent"]) / mean_error(e)
-            lines.append([name, draws, each, f"{mean_error(e):.4f}", f"{ratio:.1f}×"])
-    return rows(["", "draws", "mean error of each plan seed", "mean", "less than independent"], lines)
+            middle = statistics.fmean(chosen["independent"]["medians"]) / statistics.fmean(e["medians"])
+            lines.append([name, draws, each, f"{mean_error(e):.4f}", f"{ratio:.1f}×", f"{middle:.1f}×"])
+        euler = next(e for e in record["entries"] if e["label"] == "Euler f5" and e["steps"] == 80 and e["eta"] == eta)
+        lines.append([name, "f5 at all 80 steps", f"{mean_error(euler):.4f}", f"{mean_error(euler):.4f}", "", ""])
+    header = ["", "draws", "mean error of each plan seed", "mean", "mean, less than independent", "median, less"]
+    return rows(header, lines)
+
+
+def other_grid() -> str:
+    """The draws on equal steps of t."""
+    record = results("draws")
+    lines = []
+    for e in record["entries"]:
+        each = " ".join(f"{error:.4f}" for error in e["errors"])
+        lines.append(
+            [e["label"], f"{e['seconds']:.1f}", each, f"{mean_error(e):.4f}", f"{statistics.fmean(e['medians']):.5f}"]
+        )
+    return rows([f"η = {record['eta']:g}, grid {record['grid']}", "seconds", "each plan seed", "mean", "median"], lines)
 
 
 def _is_f2_f5(entry: Entry) -> bool:
@@ -173,6 +189,7 @@ def where() -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "summary": summary,
     "draws": draws_compared,
+    "other-grid": other_grid,
     "speed-up": speed_up,
     "levels": levels,
     "half-precision": half_precision,

@@ -88,6 +88,15 @@ def test_errors_are_one_line(ladder_folder, tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_demo_writes_a_picture_and_a_plot(tmp_path):
+    """The main job, on two digits: a row of the table for every method, and both files."""
+    done = command("demo", "--count", 2, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    for row in ("Euler", "Multistep", "independent", "systematic", "midpoint"):
+        assert row in done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo-error.png", "demo.png"]
+
+
 def test_help_teaches():
     for words in ((), ("demo",), ("sample",), ("train",)):
         done = command(*words, "--help")

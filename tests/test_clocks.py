@@ -126,6 +126,48 @@ def test_first_variant_of_poisson_midpoint():
     np.testing.assert_allclose(steps.std**2, beta / (1 - beta), rtol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["linear", "vp", "edm", "flow"])
+def test_steps_that_hold_the_noise(name):
+    """holds="noise" is DPM-Solver-1 at η = 0 and SDE-DPM-Solver-1 at η = 1."""
+    schedule = SCHEDULES[name]
+    times = grid_times(schedule, 40, "blend")[1:]
+    t, s = times[:-1], times[1:]
+    h = schedule.log_snr(s) - schedule.log_snr(t)
+    for eta in (0, 1):
+        steps = md.Diffusion(schedule, eta, "noise").intervals(t, s)
+        np.testing.assert_allclose(steps.enter, schedule.alpha(s) / schedule.alpha(t), rtol=1e-10)
+        np.testing.assert_allclose(steps.dtau, -(1 + eta) * schedule.sigma(s) * np.expm1(h), rtol=1e-10)
+        np.testing.assert_allclose(steps.std, schedule.sigma(s) * np.sqrt(eta * np.expm1(2 * h)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_score_clocks_of_unscaled_data(eta):
+    """holds="score", VE and EDM: x_s = x + (1+η)(σ_t² − σ_s²)/2·score, variance η(σ_t² − σ_s²)."""
+    for name in ("ve", "edm"):
+        schedule = SCHEDULES[name]
+        times = grid_times(schedule, 40, "logsnr")
+        steps = md.Diffusion(schedule, eta, "score").intervals(times[:-1], times[1:])
+        lost = schedule.sigma(times[:-1]) ** 2 - schedule.sigma(times[1:]) ** 2
+        np.testing.assert_allclose(steps.enter, 1, rtol=1e-10)
+        np.testing.assert_allclose(steps.dtau, 0.5 * (1 + eta) * lost, rtol=1e-10)
+        np.testing.assert_allclose(steps.std**2, eta * lost, rtol=1e-10, atol=1e-300)
+
+
+@pytest.mark.parametrize("name", ["linear", "vp", "ve", "edm", "flow"])
+def test_score_clock_is_its_integral(name):
+    """dτ = −(1+η) σ dκ in z = x/α, by quadrature along each step."""
+    schedule = SCHEDULES[name]
+    times = grid_times(schedule, 12, "logsnr")[1:]
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    for t, s in itertools.pairwise(times.tolist()):
+        low, high = schedule.log_snr(t), schedule.log_snr(s)
+        lam = low + 0.5 * (nodes + 1) * (high - low)
+        sigma, kappa = np.exp(schedule.log_sigma(lam)), np.exp(-lam)
+        integral = 0.5 * (high - low) * (weights * 1.7 * sigma * kappa).sum()  # −dκ = κ dλ
+        step = md.Diffusion(schedule, 0.7, "score").intervals(t, s)
+        assert step.dtau[0] == pytest.approx(integral * schedule.alpha(s), rel=1e-10)
+
+
 @pytest.mark.parametrize("variant", [2, 3])
 def test_frozen_chain_equals_its_own_steps(variant):
     """holds="ddpm": one interval over K training steps equals K steps of V2 (V3) with ε frozen."""

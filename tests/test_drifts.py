@@ -120,6 +120,13 @@ def test_bad_mixtures(settings, named):
         md.GaussianMixture(*settings)
 
 
+def test_a_point_mass_has_a_denoiser_but_no_density(ddpm):
+    point = md.GaussianMixture([1.0], [[1.0, 2.0]], [[[0.0, 0.0], [0.0, 1.0]]])
+    assert point.denoiser(ddpm).predict(torch.zeros(1, 2), 500.0, "sample", {})[0, 0] == 1
+    with pytest.raises(md.MultidriftError, match="covariances: got 'a smallest variance of 0'"):
+        point.score(torch.zeros(1, 2))
+
+
 # Ladders ------------------------------------------------------------------------------------------
 
 

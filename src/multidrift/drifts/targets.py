@@ -17,7 +17,8 @@ from multidrift.processes.schedule import Schedule
 class GaussianMixture:
     """A mixture of k Gaussians in d dimensions with any covariances.
 
-    - `weights` [k], normalised here; `means` [k, d]; `covariances` [k, d, d], symmetric positive semi-definite
+    - `weights` [k], normalised here; `means` [k, d]; `covariances` [k, d, d], symmetric positive semi-definite (the
+      score and the log-density of the data itself need definite ones)
 
     All results are in the dtype and on the device of their argument. Raises MultidriftError on shapes that do not fit.
     """
@@ -94,6 +95,8 @@ class GaussianMixture:
         return within + torch.einsum("k,kd,ke->de", self.weights, centred, centred)
 
     def _at_data(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        least = float(self._variances.min())
+        require(least > 0, "covariances", f"a smallest variance of {least:g}", "positive definite matrices here")
         along = torch.einsum("nkd,kde->nke", x[:, None] - self.means.to(x), self._axes.to(x))
         return along, self._variances.to(x).expand_as(along)
 

@@ -236,7 +236,7 @@ def edm(smallest: float = 0.002, largest: float = 80.0) -> KarrasEDM:
 
 
 def flow(scale: float = 1.0, smallest: float | None = None) -> Flow:
-    """Rectified flow; `smallest` defaults to a thousandth of `scale`."""
+    """Rectified flow (Liu et al. 2022, Lipman et al. 2022); `smallest` defaults to a thousandth of `scale`."""
     return Flow(scale, scale * 1e-3 if smallest is None else smallest)
 
 

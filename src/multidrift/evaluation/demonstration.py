@@ -1,0 +1,58 @@
+"""The demonstration: one reference, and five methods at three budgets of equal measured seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from multidrift.drifts.ladder import Ladder
+from multidrift.evaluation.coupled import Contender, Outcome, compare, equal_cost
+from multidrift.processes.diffusion import Diffusion
+from multidrift.samplers.euler import Euler
+from multidrift.samplers.result import Result, State
+from multidrift.samplers.sample import sample
+
+REFERENCE_STEPS = 400
+LEVELS = ("f1", "f5")
+SHOWN = 30.0  # the budget shown in the picture and the table
+_STEPS = {20.0: 60, SHOWN: 80, 45.0: 120}  # steps of the cheap level for each budget, in calls of the biggest network
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """The reference's result, and what each contender did at each budget (in calls of the biggest network)."""
+
+    reference: Result
+    outcomes: Mapping[float, list[Outcome]]
+
+    def curves(self) -> dict[str, list[Outcome]]:
+        """The outcomes by method, for a plot of error against seconds."""
+        found: dict[str, list[Outcome]] = {}
+        for group in self.outcomes.values():
+            for outcome in group:
+                found.setdefault(outcome.label, []).append(outcome)
+        return found
+
+
+def contenders(ladder: Ladder) -> dict[float, list[Contender]]:
+    """Five methods for each budget; raises where the ladder's costs were not measured."""
+    return {budget: equal_cost(ladder, budget, steps, LEVELS) for budget, steps in _STEPS.items()}
+
+
+def demonstrate(
+    ladder: Ladder,
+    process: Diffusion,
+    count: int,
+    seed: int,
+    reference_tick: Callable[[State], bool | None],
+    tick: Callable[[State], bool | None],
+) -> Demonstration:
+    """Run the reference and all contenders from the same noise; the ticks are called after every step."""
+    reference = sample(
+        ladder, Euler(REFERENCE_STEPS), process, count=count, seed=seed, progress=False, callback=reference_tick
+    )
+    outcomes = {
+        budget: compare(ladder, reference.samples, group, process, seed, tick=tick)
+        for budget, group in contenders(ladder).items()
+    }
+    return Demonstration(reference, outcomes)
