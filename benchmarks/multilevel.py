@@ -1,6 +1,6 @@
 """The paper's first figure on the bundled ladder: error against seconds, DDPM and DDIM.
 
-    python -m benchmarks.multilevel            # about 40 minutes on two cores
+    python -m benchmarks.multilevel            # about 45 minutes on two idle cores
 
 Every run starts from the same 64 noises and reads the same Brownian paths; its error is the squared distance per
 coordinate to 1000 steps of f5. Seconds are calls times the median time of a call of each level, measured first and

@@ -212,7 +212,7 @@ def filled(text: str) -> str:
 def plot() -> None:
     """Error against seconds of all families, both processes."""
     record = results("multilevel")
-    figure = Figure(figsize=(12, 5), dpi=110)
+    figure = Figure(figsize=(14, 6.6), dpi=100)
     for place, (eta, name) in enumerate(((1.0, "DDPM (η = 1)"), (0.0, "DDIM (η = 0)"))):
         axes = figure.add_subplot(1, 2, place + 1)
         curves: dict[str, list[Entry]] = {}
@@ -226,16 +226,15 @@ def plot() -> None:
             colour = style or {"independent": "C3", "systematic": "C1", "midpoint": "C2"}[draws]
             marker = {"f1": "s", "f2": "^", "f1+f3": "D"}.get(label.removeprefix("Multilevel ").split("+f5")[0], "o")
             drawn = sorted(entries, key=lambda e: e["seconds"])
-            shown = family == "multilevel" or label.endswith(("blend", "logsnr")) or family == "euler"
             axes.plot(
                 [e["seconds"] for e in drawn], [mean_error(e) for e in drawn], marker=marker, ms=4, color=colour,
-                lw=1.2, ls="--" if label == "Euler f1" else "-", alpha=0.9 if shown else 0.35,
-                label=label if shown else None,
+                lw=1.2, ls="--" if label == "Euler f1" else "-", alpha=0.85,
+                label=label,
             )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel=f"seconds for {record['count']} images", title=name)
         axes.set_ylabel("mean squared distance to the reference")
         axes.grid(visible=True, which="both", alpha=0.2)
-        axes.legend(fontsize=6, ncol=2)
+        axes.legend(fontsize=7, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     figure.tight_layout()
     FigureCanvasAgg(figure).print_png(PLOT)
 
