@@ -131,10 +131,12 @@ def test_train_makes_a_ladder_that_samples(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_interrupt_stops_cleanly(ladder_folder, tmp_path):
+    # A test run in the background may ignore SIGINT, and its children would inherit that.
     running = subprocess.Popen(
         [sys.executable, "-m", "multidrift.cli.app", "sample", "--steps", "100000"]
         + ["--ladder", str(ladder_folder), "--out", str(tmp_path / "a.png")],
         stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads in the child)
     )  # fmt: skip
     assert "drawing" in running.stderr.readline()
     time.sleep(1)
