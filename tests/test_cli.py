@@ -138,10 +138,13 @@ def test_interrupt_stops_cleanly(ladder_folder, tmp_path):
         stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads in the child)
     )  # fmt: skip
-    assert "drawing" in running.stderr.readline()
-    time.sleep(1)
-    running.send_signal(signal.SIGINT)
-    _, stderr = running.communicate(timeout=30)
+    try:
+        assert "drawing" in running.stderr.readline()
+        time.sleep(1)
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=30)
+    finally:
+        running.kill()
     assert running.returncode == 130
     assert "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
