@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import diffusers
 import torch
 
 import multidrift as md
+from multidrift.processes.files import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -54,6 +54,5 @@ class Record:
     def write(self) -> None:
         """Write under a temporary name, then rename."""
         RESULTS.mkdir(exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(self.header | {"entries": self.entries}, indent=1) + "\n")
-        os.replace(partial, self.path)
+        text = json.dumps(self.header | {"entries": self.entries}, indent=1) + "\n"
+        write_whole(self.path, lambda partial: partial.write_text(text))

@@ -98,9 +98,9 @@ def read_levels(folder: Path) -> tuple[list[Denoiser], Costs | None]:
             levels.append(_read_level(folder / name, name, schedule, settings))
         no_costs = description.get("costs") is None
         return levels, None if no_costs else _read_costs(_mapping(description, "costs"))
+    except MultidriftError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, MultidriftError):
-            raise
         raise MultidriftError(f"{folder / _DESCRIPTION}: is damaged ({type(error).__name__}: {error})") from error
 
 

@@ -90,10 +90,7 @@ class Method(ABC):
 
         Where samples have draws of their own, they are those of samples `first` to `first + count − 1`.
         """
-        process = Diffusion(model.schedule) if process is None else process
-        if process.schedule != model.schedule:
-            raise MultidriftError("process: its schedule is not the model's; take md.Diffusion(model.schedule, …)")
-        return self.plan_for(model, process, seed, range(first, first + count))
+        return self.plan_for(model, process_for(model, process), seed, range(first, first + count))
 
     def plan_for(self, model: Model, process: Diffusion, seed: int, samples: Sequence[int]) -> Plan:
         """The plan of a run of these samples."""
@@ -135,6 +132,15 @@ class Method(ABC):
         """The settings as plain values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {"method": type(self).__name__} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def process_for(model: Model, process: Diffusion | None) -> Diffusion:
+    """The process of a run: the reverse SDE by default, else the given one if it is on the model's schedule."""
+    process = Diffusion(model.schedule) if process is None else process
+    require(isinstance(process, Diffusion), "process", process, "an md.Diffusion")
+    if process.schedule != model.schedule:
+        raise MultidriftError("process: its schedule is not the model's; take md.Diffusion(model.schedule, …)")
+    return process
 
 
 def plain(number: float) -> float:

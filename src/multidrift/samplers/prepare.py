@@ -19,7 +19,7 @@ from multidrift.plans.plan import Plan
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.samplers.evaluator import Evaluator, FiniteGuard
-from multidrift.samplers.method import Method, Model
+from multidrift.samplers.method import Method, Model, process_for
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.run import Run
 
@@ -79,10 +79,7 @@ def prepare(
     if batch_size is not None:
         batch_size = _integer("batch_size", batch_size, 1, "None or a count of at least 1")
     require(start is None or isinstance(start, Tensor), "start", type(start).__name__, "a tensor [count, …]")
-    process = Diffusion(model.schedule) if process is None else process
-    require(isinstance(process, Diffusion), "process", process, "an md.Diffusion")
-    if process.schedule != model.schedule:
-        raise MultidriftError("process: its schedule is not the model's; take md.Diffusion(model.schedule, …)")
+    process = process_for(model, process)
     batch = _batch(count, seed, first, start)
     made = method if isinstance(method, Plan) else None
     method = method_from_dict(method.method) if isinstance(method, Plan) else method
