@@ -2,6 +2,7 @@
 
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.langevin import LangevinDrift, potential
 from multidrift.drifts.targets import GaussianMixture
 from multidrift.plans.advice import PlanWarning
 from multidrift.plans.plan import Plan
@@ -9,6 +10,7 @@ from multidrift.processes import schedules
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError
 from multidrift.processes.grids import grid_times
+from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
@@ -25,16 +27,20 @@ __all__ = [
     "Euler",
     "GaussianMixture",
     "Ladder",
+    "LangevinDrift",
     "Method",
     "MultidriftError",
     "Multilevel",
     "Multistep",
+    "Overdamped",
     "Plan",
     "PlanWarning",
     "Result",
     "State",
+    "Underdamped",
     "grid_times",
     "method_from_dict",
+    "potential",
     "sample",
     "schedules",
     "steps",
