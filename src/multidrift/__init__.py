@@ -16,6 +16,7 @@ from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.poisson import PoissonMidpoint
 from multidrift.samplers.result import Result, State
 from multidrift.samplers.sample import sample, steps
 
@@ -35,6 +36,7 @@ __all__ = [
     "Overdamped",
     "Plan",
     "PlanWarning",
+    "PoissonMidpoint",
     "Result",
     "State",
     "Underdamped",
