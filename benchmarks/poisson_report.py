@@ -97,13 +97,20 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "poisson-settings": every_setting,
     "poisson-machine": where,
 }
-STYLES = {"euler": ("k", "s"), "multistep": ("C0", "^"), "peer": ("C7", "x"), "poisson": ("C1", "o")}
+STYLES = {  # by how the label begins: colour and marker
+    "DD": ("k", "s"),
+    "Multistep": ("C0", "^"),
+    "diffusers DPM": ("C7", "x"),
+    "diffusers UniPC": ("C9", "+"),
+    "diffusers SDE": ("C8", "x"),
+    "Poisson": ("C1", "o"),
+}
 
 
 def _draw(axes: Axes, record: Entry, pick: Callable[[Entry], Entry]) -> None:
     """All curves of one of the distances, with their intervals."""
     for place, (label, entries) in enumerate(curves(record).items()):
-        colour, marker = STYLES[entries[0]["family"]]
+        colour, marker = next(style for start, style in STYLES.items() if label.startswith(start))
         main = label == record["highlighted"]
         found = [pick(e) for e in entries]
         axes.errorbar(
@@ -111,11 +118,12 @@ def _draw(axes: Axes, record: Entry, pick: Callable[[Entry], Entry]) -> None:
             [1000 * f["kernel"] for f in found],
             yerr=[1000 * (f["high"] - f["low"]) / 2 for f in found],
             label=label, color="C3" if main else colour, marker=marker, ms=4, lw=2.4 if main else 1.0, capsize=2,
-            ls=("-", "--", ":", "-.")[place % 4], alpha=1.0 if main else 0.7, zorder=3 if main else 2,
+            ls="-" if main else ("-", "--", ":", "-.")[place % 4], alpha=1.0 if main else 0.7, zorder=3 if main else 2,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=10)
     axes.set_xticks([5, 10, 20, 40, 80, 160], ["5", "10", "20", "40", "80", "160"])
+    axes.set_yticks([-5, 0, 5, 10, 20, 50, 100, 200, 500], ["−5", "0", "5", "10", "20", "50", "100", "200", "500"])
     axes.minorticks_off()
     axes.set(xlabel=f"calls of {record['level']} per image", ylabel="kernel distance × 1000")
     axes.grid(visible=True, alpha=0.2)
@@ -126,7 +134,8 @@ def plot(path: Path) -> None:
     record = results(RECORD)
     figure = Figure(figsize=(14, 8.5), dpi=90)
     left, right = figure.subplots(1, 2)
-    for found, colour, label in ((reference(record), "C2", "1000-call DDPM"), (record["real_split"], "C4", "real")):
+    bands = ((reference(record), "C2", "1000-call DDPM"), (record["real_split"], "C4", "real digits, held out"))
+    for found, colour, label in bands:
         left.axhspan(1000 * found["low"], 1000 * found["high"], color=colour, alpha=0.25, lw=0, label=label)
     _draw(left, record, lambda e: e)
     _draw(right, record, lambda e: e["to_reference"])
