@@ -53,10 +53,11 @@ VARIANTS = ("1a", "1b", "1c", "1d", "2", "3")
 
 @dataclass(frozen=True)
 class Setting:
-    """One run: how it is called, how many calls it aims at, and what makes its pictures' samples."""
+    """One run: how it is called, its steps, how many calls it aims at, and what makes its samples."""
 
     family: str
     label: str
+    steps: int
     calls: int
     run: Callable[[], tuple[Tensor, float]]  # samples [count, 1, 28, 28], and calls per sample as counted
 
@@ -82,7 +83,7 @@ class Settings:
             found = md.sample(self.denoiser, method, process, count=self.count, seed=seed, batch_size=BATCH)
             return found.samples, found.calls[self.denoiser.name]
 
-        return Setting(family, label, calls, run)
+        return Setting(family, label, method.number_of_steps, calls, run)
 
     def reference(self) -> Setting:
         """1,000 calls of DDPM, from noises that no other run has."""
@@ -123,7 +124,7 @@ class Settings:
             start = keys.normals([0], (1, 28, 28), torch.float32)[0]
             return run_peer(peer, self.denoiser, start, calls, seed=0, batch_size=BATCH), float(calls)
 
-        return Setting("peer", peer.label, calls, run)
+        return Setting("peer", peer.label, calls, calls, run)
 
     def poisson(self) -> Iterator[Setting]:
         """Poisson midpoint: the highlighted setting, the other draws, and the paper's variants drawn as there."""
@@ -182,8 +183,13 @@ class Bench:
 
     def keep(self, setting: Setting, sampled: Sampled, reference: Tensor | None) -> dict[str, object]:
         """Measure one setting and keep its entry; `reference`: features of the 1,000-call DDPM, None for its own."""
-        entry: dict[str, object] = {"family": setting.family, "label": setting.label, "calls": setting.calls}
-        entry |= {"counted_calls": sampled.calls, "seconds": sampled.seconds, **distances(sampled.features, self.real)}
+        entry: dict[str, object] = {"family": setting.family, "label": setting.label, "steps": setting.steps}
+        entry |= {
+            "calls": setting.calls,
+            "counted_calls": sampled.calls,
+            "seconds": sampled.seconds,
+            **distances(sampled.features, self.real),
+        }
         if reference is not None:
             entry["to_reference"] = distances(sampled.features, reference)
         self.record.header["minutes"] = sum(e["seconds"] for e in [*self.record.entries, entry]) / 60
