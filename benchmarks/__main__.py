@@ -1,4 +1,4 @@
-"""Run every benchmark, one after the other: about two hours and a quarter on two cores."""
+"""Run every benchmark, one after the other: about two and a half hours on two cores."""
 
 import typer
 

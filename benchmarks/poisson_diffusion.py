@@ -1,6 +1,6 @@
 """The law of samples against calls of the network: Poisson midpoint, DDPM, DDIM, multistep and diffusers' solvers.
 
-    python -m benchmarks.poisson_diffusion             # about 75 minutes on two idle cores
+    python -m benchmarks.poisson_diffusion             # about 80 minutes on two idle cores
     python -m benchmarks.poisson_diffusion --resume    # goes on where a stopped run was
 
 This is about the law of samples, not about the path: a method that puts every sample elsewhere, but as far from the
