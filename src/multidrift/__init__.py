@@ -2,6 +2,7 @@
 
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.regression import LogisticRegression, PosteriorReference, breast_cancer_posterior
 from multidrift.drifts.targets import GaussianMixture
 from multidrift.plans.advice import PlanWarning
 from multidrift.plans.plan import Plan
@@ -25,14 +26,17 @@ __all__ = [
     "Euler",
     "GaussianMixture",
     "Ladder",
+    "LogisticRegression",
     "Method",
     "MultidriftError",
     "Multilevel",
     "Multistep",
     "Plan",
     "PlanWarning",
+    "PosteriorReference",
     "Result",
     "State",
+    "breast_cancer_posterior",
     "grid_times",
     "method_from_dict",
     "sample",
