@@ -29,7 +29,7 @@ def path_alone(count: int, shape: tuple[int, ...]) -> int:
     path = BrownianPath(process, keys, shape, torch.float32)
     lam = process.schedule.log_snr(md.grid_times(process.schedule, STEPS)).tolist()
     for low, high in itertools.pairwise(lam):
-        path.normal(low, high)
+        path.increment(low, high)
     return path.draws
 
 

@@ -68,4 +68,4 @@ def _noises(
     keys = Keys.of((seed,) * len(start), range(len(start)), Stream.NOISE, start.device)
     path = BrownianPath(md.Diffusion(denoiser.schedule, 1.0), keys, start.shape[1:], start.dtype)
     lam = [-math.log(s) for s in scheduler.sigmas.tolist() if s > 0]
-    return [*(path.normal(low, high) for low, high in itertools.pairwise(lam)), torch.zeros_like(start)]
+    return [*(path.increment(low, high) for low, high in itertools.pairwise(lam)), torch.zeros_like(start)]

@@ -39,8 +39,8 @@ def marginal_error(process, schedule, steps):
     wanted = schedule.alpha(times) ** 2 * data_variance + schedule.sigma(times) ** 2
     variance, worst = wanted[0], 0.0
     for n, step in enumerate(process.intervals(times[:-1], times[1:])):
-        gain = step.leave * (step.enter + step.dtau * factors(process, schedule, data_variance, times[n]))
-        variance = gain**2 * variance + (step.leave * step.std) ** 2
+        gain = step.leave_factor * (step.enter_factor + step.dtau * factors(process, schedule, data_variance, times[n]))
+        variance = gain**2 * variance + (step.leave_factor * step.std) ** 2
         worst = max(worst, abs(variance / wanted[n + 1] - 1))
     return worst
 
@@ -65,8 +65,8 @@ def test_training_chain_keeps_marginals():
     times = np.arange(999.0, -1, -1)
     variance = wanted = schedule.alpha(times[0]) ** 2 * 0.25 + schedule.sigma(times[0]) ** 2
     for n, step in enumerate(process.intervals(times[:-1], times[1:])):
-        gain = step.leave * (step.enter + step.dtau * factors(process, schedule, 0.25, times[n]))
-        variance = gain**2 * variance + (step.leave * step.std) ** 2
+        gain = step.leave_factor * (step.enter_factor + step.dtau * factors(process, schedule, 0.25, times[n]))
+        variance = gain**2 * variance + (step.leave_factor * step.std) ** 2
         wanted = schedule.alpha(times[n + 1]) ** 2 * 0.25 + schedule.sigma(times[n + 1]) ** 2
         assert variance == pytest.approx(wanted, rel=0.02)
 
@@ -81,8 +81,10 @@ def test_anchors_only_change_units(name, eta, holds):
     times = grid_times(schedule, 12, "blend")[2:6]
     own = process.intervals(times[:-1], times[1:])
     block = process.intervals(times[:-1], times[1:], anchor=times[-1])
-    for field in ("enter", "dtau", "std"):
-        np.testing.assert_allclose(getattr(block, field) * block.leave, getattr(own, field) * own.leave, rtol=1e-11)
+    for field in ("enter_factor", "dtau", "std"):
+        np.testing.assert_allclose(
+            getattr(block, field) * block.leave_factor, getattr(own, field) * own.leave_factor, rtol=1e-11
+        )
 
 
 @pytest.mark.parametrize("holds", ["data", "noise", "score"])
@@ -104,11 +106,11 @@ def test_ddim_and_ddpm_steps():
     kept, before = schedule.alphas_cumprod[1:][::-1], schedule.alphas_cumprod[:-1][::-1]
     beta = np.asarray(schedule.betas)[1:][::-1]
     ddim = md.Diffusion(schedule, eta=0).intervals(t, t - 1)
-    np.testing.assert_allclose(ddim.enter, np.sqrt((1 - before) / (1 - kept)), rtol=1e-10)
+    np.testing.assert_allclose(ddim.enter_factor, np.sqrt((1 - before) / (1 - kept)), rtol=1e-10)
     wanted = np.sqrt(before) - np.sqrt(kept) * np.sqrt((1 - before) / (1 - kept))
     np.testing.assert_allclose(ddim.dtau, wanted, rtol=1e-10)
     ddpm = md.Diffusion(schedule, eta=1).intervals(t, t - 1)
-    np.testing.assert_allclose(ddpm.enter, np.sqrt(1 - beta) * (1 - before) / (1 - kept), rtol=1e-10)
+    np.testing.assert_allclose(ddpm.enter_factor, np.sqrt(1 - beta) * (1 - before) / (1 - kept), rtol=1e-10)
     np.testing.assert_allclose(ddpm.dtau, np.sqrt(before) * beta / (1 - kept), rtol=1e-10)
     np.testing.assert_allclose(ddpm.std**2, beta * (1 - before) / (1 - kept), rtol=1e-10)
 
@@ -120,7 +122,7 @@ def test_first_variant_of_poisson_midpoint():
     beta, kept = np.asarray(schedule.betas)[1:][::-1], schedule.alphas_cumprod[1:][::-1]
     root = np.sqrt(1 - beta)
     steps = md.Diffusion(schedule, eta=1, holds="score").intervals(t, t - 1)
-    np.testing.assert_allclose(steps.enter, 1 / root, rtol=1e-10)
+    np.testing.assert_allclose(steps.enter_factor, 1 / root, rtol=1e-10)
     of_epsilon = -steps.dtau / np.sqrt(1 - kept)
     np.testing.assert_allclose(of_epsilon, -2 * (1 - root) / (root * np.sqrt(1 - kept)), rtol=1e-10)
     np.testing.assert_allclose(steps.std**2, beta / (1 - beta), rtol=1e-10)
@@ -135,7 +137,7 @@ def test_steps_that_hold_the_noise(name):
     h = schedule.log_snr(s) - schedule.log_snr(t)
     for eta in (0, 1):
         steps = md.Diffusion(schedule, eta, "noise").intervals(t, s)
-        np.testing.assert_allclose(steps.enter, schedule.alpha(s) / schedule.alpha(t), rtol=1e-10)
+        np.testing.assert_allclose(steps.enter_factor, schedule.alpha(s) / schedule.alpha(t), rtol=1e-10)
         np.testing.assert_allclose(steps.dtau, -(1 + eta) * schedule.sigma(s) * np.expm1(h), rtol=1e-10)
         np.testing.assert_allclose(steps.std, schedule.sigma(s) * np.sqrt(eta * np.expm1(2 * h)), rtol=1e-10)
 
@@ -148,7 +150,7 @@ def test_score_clocks_of_unscaled_data(eta):
         times = grid_times(schedule, 40, "logsnr")
         steps = md.Diffusion(schedule, eta, "score").intervals(times[:-1], times[1:])
         lost = schedule.sigma(times[:-1]) ** 2 - schedule.sigma(times[1:]) ** 2
-        np.testing.assert_allclose(steps.enter, 1, rtol=1e-10)
+        np.testing.assert_allclose(steps.enter_factor, 1, rtol=1e-10)
         np.testing.assert_allclose(steps.dtau, 0.5 * (1 + eta) * lost, rtol=1e-10)
         np.testing.assert_allclose(steps.std**2, eta * lost, rtol=1e-10, atol=1e-300)
 
@@ -184,7 +186,7 @@ def test_frozen_chain_equals_its_own_steps(variant):
             of_x, of_epsilon = of_x / root, of_epsilon / root - beta[s] / (root * math.sqrt(1 - kept[s]))
             variance = variance / root**2 + noise
         step = process.intervals(t, t - substeps)
-        assert step.enter[0] == pytest.approx(of_x, rel=1e-10)
+        assert step.enter_factor[0] == pytest.approx(of_x, rel=1e-10)
         assert step.dtau[0] == pytest.approx(of_epsilon, rel=1e-10)
         assert step.std[0] ** 2 == pytest.approx(variance, rel=1e-10)
 
@@ -211,7 +213,7 @@ def test_large_eta_does_not_overflow(mixture):
     times = grid_times(schedule, 100, "blend")
     for eta in (4.0, 20.0, 200.0):
         steps = md.Diffusion(schedule, eta).intervals(times[:-1], times[1:])
-        for column in (steps.enter, steps.leave, steps.dtau, steps.std):
+        for column in (steps.enter_factor, steps.leave_factor, steps.dtau, steps.std):
             assert np.all(np.isfinite(column))
             assert np.all(np.abs(column) < 10)
         model = mixture.denoiser(schedule)

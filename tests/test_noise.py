@@ -30,7 +30,7 @@ def path(process, count=5, shape=(3,), seed=0, first=0, dtype=torch.float64):
 
 def increment(p, low, high):
     """W(v(high)) − W(v(low)), in units of the step's own standard deviation at λ = 0."""
-    return p.normal(low, high) * math.exp(0.5 * (p.clock.log_variance(low, high)))
+    return p.increment(low, high) * math.exp(0.5 * (p.clock.log_variance(low, high)))
 
 
 # The generator ------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_increments_are_independent_standard_normals(name):
     low, high = (-4.0, 4.0)
     points = np.sort(np.concatenate([np.linspace(low, high, 7), [0.3, 0.302, 1.0001, 3.9]])).tolist()
     p = path(process, count=20_000, shape=(2,))
-    values = torch.stack([p.normal(a, b) for a, b in itertools.pairwise(points)]).flatten(1)
+    values = torch.stack([p.increment(a, b) for a, b in itertools.pairwise(points)]).flatten(1)
     n = values.shape[1]
     covariance = values @ values.T / n
     bound = 5 * math.sqrt(2 / n)
@@ -181,9 +181,9 @@ def test_bridge_law():
 
 def test_same_path_for_every_batch_and_grid():
     process = PROCESSES["data"]
-    whole = path(process, count=64).normal(-3.3, 1.7)
-    assert torch.equal(path(process, count=7, first=9).normal(-3.3, 1.7), whole[9:16])
-    assert not torch.equal(path(process, count=64, seed=1).normal(-3.3, 1.7), whole)
+    whole = path(process, count=64).increment(-3.3, 1.7)
+    assert torch.equal(path(process, count=7, first=9).increment(-3.3, 1.7), whole[9:16])
+    assert not torch.equal(path(process, count=64, seed=1).increment(-3.3, 1.7), whole)
 
 
 def test_cost_of_reading_forward():
@@ -194,7 +194,7 @@ def test_cost_of_reading_forward():
         lam = process.schedule.log_snr(np.linspace(999, 0, n)).tolist()
         p = path(process, count=4, shape=(2,))
         for low, high in itertools.pairwise(lam):
-            p.normal(low, high)
+            p.increment(low, high)
         cells = (lam[-1] - lam[0]) / lattice.cell
         assert p.draws < 1.1 * n * (2 + math.log2(cells / n)) + lattice.depth
 
@@ -208,7 +208,7 @@ lam = process.schedule.log_snr(np.linspace(999, 0, 12)).tolist()
 def read(count, shape):
     keys = Keys.of((0,) * count, range(count), Stream.NOISE, torch.device("cpu"))
     path = BrownianPath(process, keys, shape, torch.float32)
-    return [float(path.normal(low, high).std()) for low, high in itertools.pairwise(lam)]
+    return [float(path.increment(low, high).std()) for low, high in itertools.pairwise(lam)]
 read(1, (1,))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 spreads = read(64, (3, 64, 64))
@@ -229,11 +229,11 @@ def test_memory_is_a_few_states():
 def test_same_path_on_a_gpu():
     process = PROCESSES["data"]
     gpu = Keys(keys(5).values.cuda())
-    found = BrownianPath(process, gpu, (3,), torch.float64).normal(-3.3, 1.7)
-    assert torch.allclose(found.cpu(), path(process).normal(-3.3, 1.7), atol=1e-12)
+    found = BrownianPath(process, gpu, (3,), torch.float64).increment(-3.3, 1.7)
+    assert torch.allclose(found.cpu(), path(process).increment(-3.3, 1.7), atol=1e-12)
 
 
 @pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, 1.0), (-100.0, 0.0), (0.0, 100.0), (math.nan, 0.0)])
 def test_bad_intervals(ends):
     with pytest.raises(md.MultidriftError, match="interval: got"):
-        path(PROCESSES["data"]).normal(*ends)
+        path(PROCESSES["data"]).increment(*ends)

@@ -35,7 +35,7 @@ def noises(process, times, count=5):
     keys = Keys.of((0,) * count, range(count), Stream.NOISE, torch.device("cpu"))
     path = BrownianPath(process, keys, (6,), torch.float64)
     lam = process.schedule.log_snr(times).tolist()
-    return [path.normal(low, high) for low, high in itertools.pairwise(lam)]
+    return [path.increment(low, high) for low, high in itertools.pairwise(lam)]
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)

@@ -2,6 +2,7 @@
 
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.langevin import LangevinDrift, potential
 from multidrift.drifts.regression import LogisticRegression, PosteriorReference, breast_cancer_posterior
 from multidrift.drifts.targets import GaussianMixture
 from multidrift.plans.advice import PlanWarning
@@ -10,6 +11,7 @@ from multidrift.processes import schedules
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError
 from multidrift.processes.grids import grid_times
+from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
@@ -26,19 +28,23 @@ __all__ = [
     "Euler",
     "GaussianMixture",
     "Ladder",
+    "LangevinDrift",
     "LogisticRegression",
     "Method",
     "MultidriftError",
     "Multilevel",
     "Multistep",
+    "Overdamped",
     "Plan",
     "PlanWarning",
     "PosteriorReference",
     "Result",
     "State",
+    "Underdamped",
     "breast_cancer_posterior",
     "grid_times",
     "method_from_dict",
+    "potential",
     "sample",
     "schedules",
     "steps",

@@ -36,6 +36,7 @@ def demo_command(
     warnings.simplefilter("ignore", PlanWarning)  # the smallest budget overshoots, and is there to show what that does
     started = time.perf_counter()
     ladder = Ladder.bundled("digits").measured(batch=count, repeats=5)
+    assert ladder.schedule is not None  # its levels are Denoisers
     process = Diffusion(ladder.schedule, eta)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:

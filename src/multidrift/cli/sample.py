@@ -81,6 +81,7 @@ def sample_command(
             chosen = Multilevel(
                 steps, cast("Grid", grid), levels=names, calls=_numbers(calls), draws=cast("Draws", draws)
             )
+    assert networks.schedule is not None  # ladders in folders are Denoisers
     process = Diffusion(networks.schedule, eta, cast("Holds", holds))
     _check_target(out)
     console.print(f"drawing {count} images with {level or networks.top} …")

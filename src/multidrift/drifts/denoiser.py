@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias, cast
+from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from multidrift.processes.errors import MultidriftError, require
+from multidrift.drifts.drift import Conditioning, Drift, Floats, Network
+from multidrift.processes.errors import require
 from multidrift.processes.predictions import PREDICTIONS, Prediction, conversion
 from multidrift.processes.schedule import Schedule
 
-Floats = NDArray[np.float64]
-Conditioning: TypeAlias = Mapping[str, object]
 
-
-_FIRST_VALUES = 16  # of each parameter go into the fingerprint: enough to tell networks apart, quick to read
-
-
-class HasSample(Protocol):
-    """What diffusers' networks return."""
-
-    sample: Tensor
-
-
-# A function or a torch module, called as net(x, t, **conditioning); which conditioning is the network's own matter.
-Network: TypeAlias = Callable[..., Tensor | HasSample]  # type: ignore[explicit-any]  # any conditioning
-
-
-class Denoiser:
+class Denoiser(Drift):
     """A network with its schedule and what it predicts.
 
     - `net`: called as net(x, t, **conditioning) with x [n, …] and t [n] float in the schedule's units; returns a tensor
@@ -59,41 +40,21 @@ class Denoiser:
         require(isinstance(schedule, Schedule), "schedule", schedule, "a schedule of md.schedules")
         require(predicts in PREDICTIONS, "predicts", predicts, ", ".join(PREDICTIONS))
         require(clip is None or clip > 0, "clip", clip, "None or a positive number")
-        self.net, self.schedule, self.predicts, self.clip, self.name = net, schedule, predicts, clip, name
+        self.net, self.predicts, self.clip, self.name = net, predicts, clip, name
+        self._schedule = schedule
         self.shape = shape if shape is not None else _shape_from_config(net)
 
     def __repr__(self) -> str:
         return f"Denoiser({self.name!r}, {self.schedule.kind}, predicts={self.predicts!r}, shape={self.shape})"
 
     @property
-    def modules(self) -> tuple[torch.nn.Module, ...]:
-        """The torch modules behind this drift, to be put in eval mode for a run."""
-        return (self.net,) if isinstance(self.net, torch.nn.Module) else ()
+    def schedule(self) -> Schedule:
+        """The noise schedule the network was trained on."""
+        return self._schedule
 
     @property
-    def device(self) -> torch.device | None:
-        """Where the network's parameters are; None for a network without any."""
-        return next((p.device for module in self.modules for p in module.parameters()), None)
-
-    @property
-    def dtype(self) -> torch.dtype | None:
-        """What the network computes in; None for a network without parameters."""
-        return next((p.dtype for module in self.modules for p in module.parameters()), None)
-
-    @property
-    def fingerprint(self) -> str:
-        """A quick hash of what this is: settings, schedule, and name, shape and first values of every parameter.
-
-        Of a plain function, which has no parameters, its name stands for them.
-        """
-        parameters = {name: value for module in self.modules for name, value in module.named_parameters()}
-        shapes = {name: list(value.shape) for name, value in parameters.items()}
-        settings = [self.predicts, self.clip, self.schedule.to_dict(), shapes or self.name]
-        digest = hashlib.sha256(json.dumps(settings).encode())
-        if parameters:
-            firsts = torch.cat([value.detach().flatten()[:_FIRST_VALUES].float() for value in parameters.values()])
-            digest.update(firsts.cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+    def settings(self) -> list[object]:
+        return [self.predicts, self.clip, self.schedule.to_dict()]
 
     def renamed(self, name: str) -> Denoiser:
         """The same network under another name."""
@@ -114,14 +75,7 @@ class Denoiser:
     def _raw(self, x: Tensor, t: Floats, conditioning: Conditioning) -> Tensor:
         dtype = self.dtype or x.dtype
         times = _on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32).expand(len(x))
-        output = self.net(x.to(dtype), times, **conditioning)
-        tensor = output if isinstance(output, Tensor) else getattr(output, "sample", None)
-        if not isinstance(tensor, Tensor):
-            raise MultidriftError(f"{self.name}: returned {type(output).__name__}; it takes a tensor or `.sample`")
-        require(tensor.shape == x.shape, f"{self.name}'s output shape", tuple(tensor.shape), f"{tuple(x.shape)}")
-        require(tensor.is_floating_point(), f"{self.name}'s output dtype", tensor.dtype, "a floating-point dtype")
-        require(tensor.device == x.device, f"{self.name}'s output device", str(tensor.device), str(x.device))
-        return tensor.to(x.dtype)
+        return self.checked(self.net(x.to(dtype), times, **conditioning), x)
 
 
 def _on_device(values: Floats, like: Tensor) -> Tensor:

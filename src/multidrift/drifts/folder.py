@@ -22,6 +22,7 @@ from typing import Protocol, cast
 import torch
 
 from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.drift import Drift
 from multidrift.drifts.timer import Costs
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.predictions import Prediction
@@ -48,7 +49,7 @@ class _Saveable(Protocol):
 
 
 def write_levels(
-    folder: Path, levels: Mapping[str, Denoiser], costs: Costs | None, *, overwrite: bool, half: bool
+    folder: Path, levels: Mapping[str, Drift], costs: Costs | None, *, overwrite: bool, half: bool
 ) -> None:
     """Write all levels to `folder`; on any failure what was there before stays as it was."""
     if folder.exists() and not overwrite:
@@ -56,16 +57,18 @@ def write_levels(
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not empty and not (folder / _DESCRIPTION).is_file():
         raise MultidriftError(f"folder: got {str(folder)!r}, which is no ladder; overwrite=True replaces ladders only")
+    denoisers: dict[str, Denoiser] = {}
     for name, level in levels.items():
-        if not hasattr(level.net, "save_pretrained"):
+        if not isinstance(level, Denoiser) or not hasattr(level.net, "save_pretrained"):
             raise MultidriftError(f"level {name}: got {type(level.net).__name__}; saving takes diffusers networks")
+        denoisers[name] = level
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
             fresh = Path(scratch) / "new"
-            for name, level in levels.items():
-                _write_level(fresh / name, level, half=half)
-            _write_description(fresh, levels, costs)
+            for name, denoiser in denoisers.items():
+                _write_level(fresh / name, denoiser, half=half)
+            _write_description(fresh, denoisers, costs)
             _swap(folder, fresh)
     except OSError as error:
         raise MultidriftError(f"folder: could not write {str(folder)!r} ({error}); nothing was changed") from error

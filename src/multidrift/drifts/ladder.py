@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.drifts.denoiser import Denoiser, Floats
+from multidrift.drifts.drift import Drift, Floats, Network
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
+from multidrift.drifts.langevin import LangevinDrift
 from multidrift.drifts.timer import Costs, measure_costs
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.schedule import Schedule
@@ -23,9 +24,9 @@ _WEAK_SIGNAL = -1.0  # λ
 
 
 class Ladder:
-    """Denoisers of growing accuracy and cost on one schedule, cheapest first.
+    """Drifts of growing accuracy and cost, cheapest first: Denoisers on one schedule, or drifts of Langevin dynamics.
 
-    - `levels`: the Denoisers; `names`: one name a level, by default each Denoiser's own
+    - `levels`: the Denoisers, or gradients of log-densities; `names`: one name a level, by default each one's own
     - `costs`: seconds per call of each level, where they were measured (`Ladder.measured`)
 
     Raises MultidriftError on an empty ladder, repeated names, and levels of different schedules or shapes.
@@ -33,27 +34,29 @@ class Ladder:
 
     def __init__(
         self,
-        levels: Sequence[Denoiser],
+        levels: Sequence[Drift | Network],
         names: Sequence[str] | None = None,
         costs: Costs | None = None,
     ) -> None:
         require(len(levels) > 0, "levels", levels, "at least one Denoiser")
         for level in levels:
-            require(isinstance(level, Denoiser), "levels", level, "Denoisers, cheapest first")
-        self.names = tuple(level.name for level in levels) if names is None else tuple(names)
+            known = isinstance(level, Drift) or (callable(level) and not isinstance(level, torch.nn.Module))
+            require(known, "levels", level, "Denoisers, or md.LangevinDrifts, cheapest first")
+        drifts = [as_drift(level) for level in levels]
+        self.names = tuple(drift.name for drift in drifts) if names is None else tuple(names)
         require(len(self.names) == len(levels), "names", self.names, f"{len(levels)} names")
         require(len(set(self.names)) == len(levels), "names", self.names, "one name a level, all different")
         for name in self.names:
             plain = bool(name) and name not in (".", "..") and not set(name) & set("/\\")
             require(plain, "names", name, "names that could be a folder's")
-        self._levels = {name: level.renamed(name) for name, level in zip(self.names, levels, strict=True)}
+        self._levels = {name: drift.renamed(name) for name, drift in zip(self.names, drifts, strict=True)}
         self.costs = costs
-        known = next(((n, d.shape) for n, d in self._levels.items() if d.shape is not None), (self.top, None))
+        first = next(((n, d.shape) for n, d in self._levels.items() if d.shape is not None), (self.top, None))
         for name, level in self._levels.items():
             if level.schedule != self.schedule:
                 raise MultidriftError(f"levels: {name} has another schedule than {self.top}; a ladder has one")
-            if level.shape is not None and level.shape != known[1]:
-                raise MultidriftError(f"levels: {name} has shape {level.shape}, {known[0]} has {known[1]}")
+            if level.shape is not None and level.shape != first[1]:
+                raise MultidriftError(f"levels: {name} has shape {level.shape}, {first[0]} has {first[1]}")
 
     @staticmethod
     def bundled(name: str = "digits") -> Ladder:
@@ -94,18 +97,19 @@ class Ladder:
         assert size is not None
         return Ladder(list(self), self.names, measure_costs(self._levels, size, batch, repeats, device))
 
-    def __getitem__(self, name: str) -> Denoiser:
+    def __getitem__(self, name: str) -> Drift:
         require(name in self._levels, "level", name, ", ".join(self.names))
         return self._levels[name]
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def __iter__(self) -> Iterator[Denoiser]:
+    def __iter__(self) -> Iterator[Drift]:
         return iter(self._levels.values())
 
     def __repr__(self) -> str:
-        return f"Ladder({', '.join(self.names)}; {self.schedule.kind}, shape={self.shape})"
+        kind = self.schedule.kind if self.schedule else "Langevin"
+        return f"Ladder({', '.join(self.names)}; {kind}, shape={self.shape})"
 
     @property
     def top(self) -> str:
@@ -113,8 +117,8 @@ class Ladder:
         return self.names[-1]
 
     @property
-    def schedule(self) -> Schedule:
-        """The schedule all levels share."""
+    def schedule(self) -> Schedule | None:
+        """The schedule all levels share; None for drifts of Langevin dynamics."""
         return self[self.top].schedule
 
     @property
@@ -131,6 +135,9 @@ class Ladder:
         size = tuple(shape) if shape is not None else self.shape
         require(size is not None, "shape", shape, "one sample's shape, as no level knows it")
         assert size is not None
+        if self.schedule is None:
+            self._check_gradients(size, conditioning or {})
+            return
         weak = float(np.clip(self.schedule.time(_WEAK_SIGNAL), self.schedule.t_min, self.schedule.t_max))
         times = np.array([self.schedule.t_max, weak, self.schedule.t_min])
         seen = {name: self._noise(level, times, size, conditioning or {}) for name, level in self._levels.items()}
@@ -141,15 +148,22 @@ class Ladder:
                 if away > _LARGEST_MISMATCH:
                     raise MultidriftError(
                         f"level {name}: at t = {times[place]:g} its prediction is {away:.0%} away from {self.top}'s; "
-                        f"a ladder takes levels of one scale (is predicts={self[name].predicts!r} right?)"
+                        f"a ladder takes levels of one scale (is predicts={self[name].settings[0]!r} right?)"
                     )
 
-    def _noise(
-        self, level: Denoiser, times: Floats, shape: tuple[int, ...], conditioning: Mapping[str, object]
-    ) -> Tensor:
+    def _check_gradients(self, shape: tuple[int, ...], conditioning: Mapping[str, object]) -> None:
+        """Of drifts of Langevin dynamics nothing is known but that they are finite and of the right shape."""
+        for level in self:
+            x = torch.zeros((2, *shape), device=level.device or "cpu")
+            with torch.no_grad(), evaluation_mode([level]):
+                good = bool(torch.isfinite(level.predict(x, 0.0, "score", conditioning)).all())
+            require(good, f"level {level.name}", "values that are not finite at x = 0", "finite gradients there")
+
+    def _noise(self, level: Drift, times: Floats, shape: tuple[int, ...], conditioning: Mapping[str, object]) -> Tensor:
         """What the level takes for the noise when shown pure noise at some times."""
         generator = torch.Generator().manual_seed(0)
         normal = torch.randn((len(times), *shape), generator=generator).to(level.device or "cpu")
+        assert self.schedule is not None
         sigma = torch.from_numpy(self.schedule.sigma(times)).to(normal)
         x = normal * sigma.view(-1, *(1,) * len(shape))
         with torch.no_grad(), evaluation_mode([level]):
@@ -157,3 +171,8 @@ class Ladder:
         if not bool(torch.isfinite(noise).all()):
             raise MultidriftError(f"level {level.name}: its output is not finite at some of t = {times.tolist()}")
         return noise
+
+
+def as_drift(level: Drift | Network) -> Drift:
+    """A drift as it is; a plain function as the gradient of a log-density."""
+    return level if isinstance(level, Drift) else LangevinDrift(level, getattr(level, "__name__", "drift"))

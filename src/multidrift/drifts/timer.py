@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.drift import Drift
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.processes.errors import require
 
@@ -32,7 +32,7 @@ def machine_name(device: torch.device) -> str:
 
 
 def measure_costs(
-    levels: Mapping[str, Denoiser],
+    levels: Mapping[str, Drift],
     shape: tuple[int, ...],
     batch: int,
     repeats: int,
@@ -56,14 +56,13 @@ def measure_costs(
     return Costs({name: statistics.median(s) for name, s in times.items()}, batch, machine_name(where))
 
 
-def _one_call(level: Denoiser, shape: tuple[int, ...], batch: int, where: torch.device) -> float:
+def _one_call(level: Drift, shape: tuple[int, ...], batch: int, where: torch.device) -> float:
     x = torch.zeros((batch, *shape), device=where)
-    middle = 0.5 * (level.schedule.t_max + level.schedule.t_min)
-    times = torch.full((batch,), middle, device=where)
+    middle = 0.0 if level.schedule is None else 0.5 * (level.schedule.t_max + level.schedule.t_min)
     _wait(where)
     start = time.perf_counter()
     with torch.no_grad():
-        level.net(x.to(level.dtype or x.dtype), times)
+        level.predict(x, middle, "sample", {})
     _wait(where)
     return time.perf_counter() - start
 

@@ -66,6 +66,7 @@ def _measure(
     keys = Keys.of((seed,) * len(images), range(len(images)), Stream.NOISE, torch.device("cpu"))
     for index, time in enumerate(times):
         noise = keys.normals([index], images.shape[1:], torch.float32)[0]
+        assert ladder.schedule is not None  # its levels are Denoisers
         alpha, sigma = float(ladder.schedule.alpha(time)), float(ladder.schedule.sigma(time))
         for first in range(0, len(images), batch_size):
             rows = torch.arange(first, min(first + batch_size, len(images)))

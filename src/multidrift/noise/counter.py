@@ -20,6 +20,8 @@ class Stream(IntEnum):
 
     START = 1
     NOISE = 2
+    VELOCITY = 3
+    DRAWS = 4
 
 
 def _signed(value: int) -> int:
@@ -60,16 +62,30 @@ class Keys:
         mix_(values.add_(torch.tensor([_signed(sample) for sample in samples], dtype=torch.int64)))
         return Keys(values.to(device))
 
+    def __getitem__(self, rows: Tensor) -> Keys:
+        """The keys of these rows."""
+        return Keys(self.values[rows])
+
     def normals(self, draws: Sequence[int], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Standard normals [len(draws), n, *shape]; each depends on its key, its draw and its coordinate alone."""
+        draw = torch.tensor([_signed(d) for d in draws], dtype=torch.int64, device=self.values.device)
+        return self._normals(draw[:, None], shape, dtype)
+
+    def normals_each(self, draws: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Standard normals [n, *shape] of one draw a key, `draws` int64 [n]: those that `normals` gives for it."""
+        return self._normals(draws.clone(), shape, dtype)
+
+    def uniforms(self, draw: int) -> Tensor:
+        """Uniforms in (0, 1), float64 [n]; each depends on its key and the draw alone."""
+        bits = mix_(self.values + mix_(torch.tensor([_signed(draw)], dtype=torch.int64)).to(self.values.device))
+        return (bits >> 11).bitwise_and_((1 << 53) - 1).double().add_(0.5).mul_(2.0**-53)
+
+    def _normals(self, draws: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         count = math.prod(shape)
-        pairs = (count + 1) // 2
-        device = self.values.device
-        draw = torch.tensor([_signed(d) for d in draws], dtype=torch.int64, device=device)
-        streams = mix_(self.values[None, :] + mix_(draw)[:, None])
-        step = torch.arange(pairs, dtype=torch.int64, device=device).mul_(_GOLDEN)
-        bits = mix_(streams[:, :, None] + step)
-        return _box_muller(bits, dtype)[..., :count].reshape(len(draws), len(self.values), *shape)
+        streams = mix_(self.values + mix_(draws))
+        step = torch.arange((count + 1) // 2, dtype=torch.int64, device=streams.device).mul_(_GOLDEN)
+        bits = mix_(streams[..., None] + step)
+        return _box_muller(bits, dtype)[..., :count].reshape(*streams.shape, *shape)
 
 
 def _box_muller(bits: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,32 +13,36 @@ Floats = NDArray[np.float64]
 Probabilities = float | Sequence[float] | Sequence[Sequence[float]]
 
 
-def from_calls(calls: Sequence[float], steps: int, levels: Sequence[str]) -> Floats:
-    """Probabilities [steps − 1, levels] that give these expected calls of each difference.
+def from_calls(calls: Sequence[float], increments: int, levels: Sequence[str], final: int = 1) -> Floats:
+    """Probabilities [increments, levels] that give these expected calls of each difference.
 
-    The final call is the top level's: p = (calls − 1)/(steps − 1) there, calls/(steps − 1), at most 1, below.
+    `final` calls after the last step are the top level's: p = (calls − final)/increments there, calls/increments, at
+    most 1, below.
     """
     wanted = np.asarray(calls, dtype=np.float64)
     require(wanted.shape == (len(levels),), "calls", calls, f"one number for each of {', '.join(levels)}")
-    require(bool(np.all(wanted <= steps)), "calls", calls, f"at most one call a step, {steps}")
-    require(bool(np.all(wanted[:-1] > 0)) and wanted[-1] > 1, "calls", calls, "positive numbers, the last above 1")
-    wanted = np.append(wanted[:-1], wanted[-1] - 1.0)
-    return np.tile(np.minimum(wanted / (steps - 1), 1.0), (steps - 1, 1))
+    require(
+        bool(np.all(wanted <= increments + final)), "calls", calls, f"at most one call a step, {increments + final}"
+    )
+    enough = bool(np.all(wanted[:-1] > 0)) and wanted[-1] > final
+    require(enough, "calls", calls, f"positive numbers, the last above {final}")
+    wanted = np.append(wanted[:-1], wanted[-1] - final)
+    return np.tile(np.minimum(wanted / increments, 1.0), (increments, 1))
 
 
-def given(probabilities: Probabilities, steps: int, levels: Sequence[str]) -> Floats:
-    """Probabilities [steps − 1, levels] from one number, one a level, or one a step and level."""
+def given(probabilities: Probabilities, increments: int, levels: Sequence[str]) -> Floats:
+    """Probabilities [increments, levels] from one number, one a level, or one a step and level."""
     try:
         values = np.asarray(probabilities, dtype=np.float64)
     except ValueError:
         values = np.zeros(0)
-    right = values.shape in ((), (len(levels),), (steps - 1, len(levels)))
+    right = values.shape in ((), (len(levels),), (increments, len(levels)))
     require(
-        right, "probabilities", values.shape, f"a number, or shape ({len(levels)},) or ({steps - 1}, {len(levels)})"
+        right, "probabilities", values.shape, f"a number, or shape ({len(levels)},) or ({increments}, {len(levels)})"
     )
     inside = bool(np.all((values > 0) & (values <= 1)))
     require(inside, "probabilities", probabilities, "numbers in (0, 1]")
-    return np.broadcast_to(values, (steps - 1, len(levels))).copy()
+    return np.broadcast_to(values, (increments, len(levels))).copy()
 
 
 def coefficients(weights: Floats) -> Floats:
@@ -47,15 +51,15 @@ def coefficients(weights: Floats) -> Floats:
     return np.asarray(weights - above)
 
 
-def counted_calls(weights: Floats) -> Floats:
-    """Calls of each level per draw, from the weights [draws, steps − 1, levels]; the final call included."""
+def counted_calls(weights: Floats, final: int = 1) -> Floats:
+    """Calls of each level per draw, from the weights [draws, increments, levels]; `final` more of the top level."""
     calls: Floats = (coefficients(weights) != 0).sum(axis=1).mean(axis=0)
-    calls[-1] += 1
+    calls[-1] += final
     return calls
 
 
-def expected_calls(probabilities: Floats, *, independent: bool) -> Floats:
-    """Expected calls of each level, the final one included.
+def expected_calls(probabilities: Floats, final: int = 1, *, independent: bool) -> Floats:
+    """Expected calls of each level, and `final` more of the top one.
 
     A network is needed where its own difference or the one above fires. Where both fire with equal weights, as two
     levels that always fire do, it cancels out of the telescoping sum and is not called. (Evenly spread draws of two
@@ -65,5 +69,5 @@ def expected_calls(probabilities: Floats, *, independent: bool) -> Floats:
     needed = 1.0 - (1.0 - probabilities) * (1.0 - above)
     cancels = (probabilities == above) & (independent | (probabilities == 1.0))
     calls = np.where(cancels, needed - probabilities * above, needed).sum(axis=0)
-    calls[-1] += 1
+    calls[-1] += final
     return np.asarray(calls)

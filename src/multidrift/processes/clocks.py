@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidrift.processes.errors import require
+from multidrift.processes.lattice import Places
 from multidrift.processes.predictions import Prediction
 from multidrift.processes.schedule import Schedule
 from multidrift.processes.schedules import Discrete
@@ -32,6 +33,7 @@ class HeldClock(ABC):
     schedule: Schedule
     eta: float
 
+    variance_grows: ClassVar[bool] = False  # with λ, as ρ^(2η) does; κ² falls
     drift_is: ClassVar[Prediction]  # what D is, as a prediction of the network
     starts_from_pure_noise: ClassVar[bool] = False  # whether z exists where α = 0
 
@@ -47,13 +49,14 @@ class HeldClock(ABC):
         """τ(stop) − τ(start) over z's factor at the anchor; all three are values of λ."""
 
     @abstractmethod
-    def log_variance(self, low: float, high: float) -> float:
+    def log_variance(self, low: Places, high: Places) -> Floats:
         """log(v(high) − v(low)) from λ = low to λ = high; −inf where there is no noise."""
 
 
 class DataClock(HeldClock):
     """D = x_0: z = ρ^η x/σ, τ = ρ^(1+η), v = ρ^(2η), ρ = e^λ. DDIM at η = 0, SDE-DPM-Solver++(1) at η = 1."""
 
+    variance_grows = True
     drift_is = "sample"
     starts_from_pure_noise = True
 
@@ -65,17 +68,21 @@ class DataClock(HeldClock):
         size = np.exp(stop + self.eta * (stop - anchor) + self.schedule.log_sigma(anchor))
         return size * -np.expm1(-(1.0 + self.eta) * (stop - start))
 
-    def log_variance(self, low: float, high: float) -> float:
+    def log_variance(self, low: Places, high: Places) -> Floats:
         if not self.eta:
-            return -math.inf
-        return 2.0 * self.eta * high + math.log(-math.expm1(-2.0 * self.eta * (high - low)))
+            return _no_noise(low, high)
+        return np.asarray(2.0 * self.eta * high + np.log(-np.expm1(-2.0 * self.eta * (high - low))))
 
 
-def _log_variance_of_kappa(eta: float, low: float, high: float) -> float:
+def _no_noise(low: Places, high: Places) -> Floats:
+    return np.full(np.broadcast_shapes(np.shape(low), np.shape(high)), -math.inf)
+
+
+def _log_variance_of_kappa(eta: float, low: Places, high: Places) -> Floats:
     """Log of η(κ²(low) − κ²(high))."""
     if not eta:
-        return -math.inf
-    return math.log(eta) - 2.0 * high + math.log(math.expm1(2.0 * (high - low)))
+        return _no_noise(low, high)
+    return np.asarray(math.log(eta) - 2.0 * high + np.log(np.expm1(2.0 * (high - low))))
 
 
 class NoiseClock(HeldClock):
@@ -89,7 +96,7 @@ class NoiseClock(HeldClock):
     def dtau(self, start: Floats, stop: Floats, anchor: Floats) -> Floats:
         return -(1.0 + self.eta) * np.exp(self.schedule.log_alpha(anchor) - stop) * np.expm1(stop - start)
 
-    def log_variance(self, low: float, high: float) -> float:
+    def log_variance(self, low: Places, high: Places) -> Floats:
         return _log_variance_of_kappa(self.eta, low, high)
 
 
@@ -101,7 +108,7 @@ class ScoreClock(HeldClock):
     def log_scale(self, lam: Floats) -> Floats:
         return -self.schedule.log_alpha(lam)
 
-    def log_variance(self, low: float, high: float) -> float:
+    def log_variance(self, low: Places, high: Places) -> Floats:
         return _log_variance_of_kappa(self.eta, low, high)
 
     def dtau(self, start: Floats, stop: Floats, anchor: Floats) -> Floats:
@@ -139,7 +146,7 @@ class ChainClock(HeldClock):
         dv = (1.0 - kept[:-1]) / (1.0 - kept[1:]) * beta / kept[:-1]
         return np.append(0.0, np.cumsum(dtau)), np.append(0.0, np.cumsum(dv))
 
-    def _at(self, table: Floats, lam: Floats | float) -> Floats:
+    def _at(self, table: Floats, lam: Places) -> Floats:
         return np.interp(self.schedule.time(lam), np.arange(len(table), dtype=np.float64), table)
 
     def log_scale(self, lam: Floats) -> Floats:
@@ -149,10 +156,10 @@ class ChainClock(HeldClock):
         tau, _ = self._tables
         return np.exp(self.schedule.log_alpha(anchor)) * (self._at(tau, start) - self._at(tau, stop))
 
-    def log_variance(self, low: float, high: float) -> float:
+    def log_variance(self, low: Places, high: Places) -> Floats:
         _, v = self._tables
-        between = float(self._at(v, low) - self._at(v, high))
-        return math.log(between) if between > 0 else -math.inf
+        with np.errstate(divide="ignore"):
+            return np.log(self._at(v, low) - self._at(v, high))
 
 
 CLOCKS: dict[Holds, type[HeldClock]] = {

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multidrift.processes.clocks import CLOCKS, HeldClock, Holds
 from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.grids import Grid, check_times, grid_times
 from multidrift.processes.intervals import Intervals
-from multidrift.processes.lattice import Lattice
+from multidrift.processes.lattice import Lattice, Places, VarianceClock
 from multidrift.processes.noise_scale import ScaledVariance
 from multidrift.processes.predictions import Prediction
+from multidrift.processes.process import Process
 from multidrift.processes.schedule import Schedule
 from multidrift.processes.schedules import from_dict
 
@@ -27,7 +29,7 @@ _LATTICE = Lattice(low=-64.0, high=64.0, depth=17, unbounded_below=True)
 
 
 @dataclass(frozen=True)
-class Diffusion:
+class Diffusion(VarianceClock, Process):
     """Generate data by running a schedule backwards.
 
     - `eta`: amount of noise; 0 is the probability-flow ODE, 1 the reverse SDE (DDPM)
@@ -37,6 +39,9 @@ class Diffusion:
 
     Frozen and thread-safe. Raises MultidriftError on settings that do not fit each other.
     """
+
+    final_calls: ClassVar[int] = 1
+    sample_is_called: ClassVar[str] = "sample"
 
     schedule: Schedule
     eta: float = 1.0
@@ -66,9 +71,35 @@ class Diffusion:
         """Whether the equation has noise at all."""
         return self.eta > 0 and self.noise_scale != 0
 
-    def relative_steps(self, times: Floats) -> Floats:
+    @property
+    def model_schedule(self) -> Schedule:
+        return self.schedule
+
+    def nodes(self, steps: int, grid: Grid, *, integer: bool) -> Floats:
+        return grid_times(self.schedule, steps, grid, integer=integer)
+
+    def nodes_through(self, times: Sequence[float], *, integer: bool) -> Floats:
+        return check_times(self.schedule, times, integer=integer)
+
+    def refined(self, nodes: Floats, grid: Grid | None, substeps: int) -> Floats:
+        """A grid of equal steps of t, or of explicit times, is cut equally in t; any other in its own measure."""
+        steps = len(nodes) - 1
+        if grid in ("blend", "logsnr", "karras"):
+            fine = grid_times(self.schedule, steps * substeps + 1, grid)
+        else:
+            fine = np.interp(np.arange(steps * substeps + 1) / substeps, np.arange(steps + 1), nodes)
+        fine[::substeps] = nodes
+        return fine
+
+    def place(self, t: ArrayLike) -> Floats:
+        return self.schedule.log_snr(t)
+
+    def time(self, place: ArrayLike) -> Floats:
+        return self.schedule.time(place)
+
+    def relative_steps(self, nodes: Floats) -> Floats:
         """The share of the state that each step of a grid replaces, 1 − exp(−(1+η)Δλ), in (0, 1]."""
-        return np.asarray(-np.expm1(-(1.0 + self.eta) * np.diff(self.schedule.log_snr(times))))
+        return np.asarray(-np.expm1(-(1.0 + self.eta) * np.diff(self.schedule.log_snr(nodes))))
 
     def to_dict(self) -> dict[str, object]:
         """The settings as plain values; of a `noise_scale` function, its values at 33 times in their place."""
@@ -107,7 +138,7 @@ class Diffusion:
     def _scaled(self) -> ScaledVariance | None:
         return ScaledVariance(self.clock, self.noise_scale) if callable(self.noise_scale) else None
 
-    def log_variance(self, low: float, high: float) -> float:
+    def log_variance(self, low: Places, high: Places) -> Floats:
         """log(v(high) − v(low)) from λ = low to λ = high, with `noise_scale`; −inf where there is no noise."""
         if self._scaled is not None:
             return self._scaled.log_variance(low, high)
@@ -127,14 +158,13 @@ class Diffusion:
         if not self.clock.starts_from_pure_noise and np.any(np.isneginf(low)):
             raise MultidriftError(f"holds: got {self.holds!r} where α = 0 (t = {t[0]:g}); there it takes 'data'")
         scale = self.clock.log_scale(unit)
-        log_variance = [self.log_variance(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
         return Intervals(
             t=t,
             s=s,
-            enter=np.exp(self.clock.log_scale(low) - scale),
-            leave=np.exp(scale - self.clock.log_scale(high)),
-            dtau=self.clock.dtau(low, high, unit),
-            std=np.exp(0.5 * np.asarray(log_variance) - scale),
             low=low,
             high=high,
+            enter_factor=np.exp(self.clock.log_scale(low) - scale),
+            leave_factor=np.exp(scale - self.clock.log_scale(high)),
+            dtau=self.clock.dtau(low, high, unit),
+            std=np.exp(0.5 * self.log_variance(low, high) - scale),
         )

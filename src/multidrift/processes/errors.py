@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class MultidriftError(ValueError):
-    """Every error multidrift raises on purpose derives from this."""
+    """Every error multidrift raises on purpose derives from this.
+
+    `result`: of a run that went wrong, what was sampled until then (an md.Result), else None.
+    """
+
+    result: object = None
 
 
 def require(condition: bool, argument: str, got: object, takes: str) -> None:

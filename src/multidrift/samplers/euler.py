@@ -16,7 +16,8 @@ class Euler(Method):
     """Hold D over every step: z ← z + Δτ·D(x, t) + ΔW. Order 1; `steps` calls of one network.
 
     With `Diffusion` this is DDIM (η = 0, holds="data"), DDPM with the posterior variance, which is also
-    SDE-DPM-Solver++(1) (η = 1), or DPM-Solver-1 (holds="noise"). Source: Ho et al. 2020 (DDPM), Song et al. 2021
+    SDE-DPM-Solver++(1) (η = 1), or DPM-Solver-1 (holds="noise"); with `Overdamped` Langevin Monte Carlo, with
+    `Underdamped` its exact-integrator form (Langevin: no final call). Source: Ho et al. 2020 (DDPM), Song et al. 2021
     (DDIM).
     """
 
@@ -25,7 +26,7 @@ class Euler(Method):
         x = run.start
         for n, interval in enumerate(run.intervals):
             drift = run.drift(x, n)
-            z = update.increment(interval.enter * x, interval.dtau, drift, run.noise(interval))
-            before, x = x, interval.leave * z
+            z = update.increment(interval.enter(x), interval.dtau, drift, run.noise(interval))
+            before, x = x, interval.leave(z)
             yield run.state(n, before, drift, x)
-        yield run.final(x)
+        yield from run.final(x)

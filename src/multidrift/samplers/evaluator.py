@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.drift import Drift
 from multidrift.processes.errors import MultidriftError
 from multidrift.processes.predictions import Prediction
 from multidrift.samplers.method import plain
@@ -32,7 +32,7 @@ class Evaluator:
 
     def __init__(
         self,
-        levels: Mapping[str, Denoiser],
+        levels: Mapping[str, Drift],
         count: int,
         conditioning: Mapping[str, object],
         batch_size: int | None,
@@ -45,25 +45,31 @@ class Evaluator:
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
 
-    def __call__(self, level: str, x: Tensor, t: float, target: Prediction, rows: Tensor | None = None) -> Tensor:
-        """The prediction `target` of `level` at states x and time t, shaped like x; `rows`: which samples x holds."""
+    def __call__(
+        self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
+    ) -> Tensor:
+        """The prediction `target` of `level` at states x [n, …] and time t (or times [n]), shaped like x.
+
+        `rows`: which samples x holds, by default all of them in order.
+        """
         self.rounds[level] += 1
         rows = torch.arange(len(x), device=x.device) if rows is None else rows
         size = self.batch_size or len(x)
         with torch.set_grad_enabled(self.grad):
             parts = [
-                self._invoke(level, x[i : i + size], t, target, rows[i : i + size], size)
+                self._invoke(level, x[i : i + size], _cut_times(t, i, size), target, rows[i : i + size], size)
                 for i in range(0, len(x), size)
             ]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _invoke(self, level: str, x: Tensor, t: float, target: Prediction, rows: Tensor, size: int) -> Tensor:
+    def _invoke(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor, size: int) -> Tensor:
         self.rows[level] += len(x)
         self.batches[level] += 1
         padding = size - len(x)
         if padding:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
             x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
+            t = t if isinstance(t, float) else np.append(t, np.full(padding, t[-1]))
         conditioning = {name: self._cut(value, rows) for name, value in self.conditioning.items()}
         prediction = self.levels[level].predict(x, t, target, conditioning)
         return prediction[: len(x) - padding]
@@ -80,26 +86,41 @@ class Evaluator:
         return {name: plain(rows / self.count) for name, rows in self.rows.items()}
 
 
+def _cut_times(t: float | Floats, first: int, size: int) -> float | Floats:
+    return t if isinstance(t, float) else t[first : first + size]
+
+
 class FiniteGuard:
     """Notices values that are not finite without waiting for the device at every step.
 
-    `names` says what to call each sample in an error.
+    - `names`: what to call each sample in an error; `largest`: absolute value above which a state has exploded
     """
 
-    def __init__(self, names: Sequence[str], times: Floats) -> None:
-        self.names, self.times = names, times
+    def __init__(self, names: Sequence[str], times: Floats, largest: float | None = None) -> None:
+        self.names, self.times, self.largest = names, times, largest
         self._first_bad: Tensor | None = None  # per sample, the number of the first call with a bad value
-        self._calls: list[tuple[int, str]] = []  # step and level of every call
+        self._calls: list[tuple[int, str]] = []  # step of every look, and what is wrong if it failed
 
     def watch(self, step: int, level: str, values: Tensor, rows: Tensor | None = None) -> None:
         """Record which samples (`rows`; None: all) went wrong in this call; raise at the first call and every 50."""
-        if self._first_bad is None:
-            self._first_bad = torch.full((len(self.names),), _NEVER, device=values.device)
         good = torch.isfinite(values.detach()).flatten(1).all(dim=1)
-        before = self._first_bad if rows is None else self._first_bad[rows]
-        after = torch.where(good, before, before.clamp(max=len(self._calls)))
-        self._first_bad = after if rows is None else self._first_bad.index_copy(0, rows, after)
-        self._calls.append((step, level))
+        self._mark(step, f"{level}: the prediction is not finite", good, rows)
+
+    def watch_state(self, step: int, states: Tensor) -> None:
+        """Record which states grew beyond any use; they are looked at as predictions are."""
+        if self.largest is not None:
+            sizes = states.detach().abs().flatten(1).amax(dim=1)
+            self._mark(step, "the state exploded", sizes <= self.largest, None)  # also false where it is nan
+
+    def _mark(self, step: int, what: str, good: Tensor, rows: Tensor | None) -> None:
+        if self._first_bad is None:
+            self._first_bad = torch.full((len(self.names),), _NEVER, device=good.device)
+        now = torch.where(good, _NEVER, len(self._calls))
+        if rows is None:
+            self._first_bad = torch.minimum(self._first_bad, now)
+        else:  # a sample may have several rows
+            self._first_bad = self._first_bad.scatter_reduce(0, rows, now, "amin")
+        self._calls.append((step, what))
         if len(self._calls) % _READ_EVERY == 1:
             self.read()
 
@@ -109,8 +130,5 @@ class FiniteGuard:
             return
         call, row = torch.min(self._first_bad, dim=0)
         if int(call) < _NEVER:
-            step, level = self._calls[int(call)]
-            raise MultidriftError(
-                f"{level}: the prediction is not finite at step {step} (t = {self.times[step]:g}) "
-                f"for {self.names[int(row)]}"
-            )
+            step, what = self._calls[int(call)]
+            raise MultidriftError(f"{what} at step {step} (t = {self.times[step]:g}) for {self.names[int(row)]}")

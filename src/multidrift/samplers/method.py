@@ -8,22 +8,25 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from multidrift.drifts.denoiser import Denoiser
-from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.drift import Drift, Network
+from multidrift.drifts.ladder import Ladder, as_drift
 from multidrift.plans.plan import Plan
 from multidrift.plans.probabilities import counted_calls
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError, require
-from multidrift.processes.grids import GRIDS, Grid, check_times, grid_times
+from multidrift.processes.grids import GRIDS, Grid
+from multidrift.processes.process import Process
 
 if TYPE_CHECKING:
     from multidrift.samplers.result import State
     from multidrift.samplers.run import Run
 
 Floats = NDArray[np.float64]
-Model: TypeAlias = Denoiser | Ladder
+Model: TypeAlias = Drift | Ladder
+AnyModel: TypeAlias = Model | Network  # a plain function is the gradient of a log-density
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Cost:
 class Method(ABC):
     """A way to walk along a grid of times.
 
-    - `steps`: number of distinct times, at least 2, or `times`: the times themselves, decreasing
+    - `steps`: number of distinct times, at least 2 (Langevin: of steps, the horizon/h), or `times`: the times
+      themselves, from the start on
     - `grid`: how the times are spaced (`md.grid_times`); `integer`: round them to training steps
     """
 
@@ -64,13 +68,13 @@ class Method(ABC):
         assert number is not None
         return number
 
-    def grid_for(self, process: Diffusion) -> Floats:
-        """The times of a run of `process`, decreasing, float64."""
+    def grid_for(self, process: Process) -> Floats:
+        """The times of a run of `process`, from its start to its end, float64."""
         if self.times is not None:
-            return check_times(process.schedule, self.times, integer=self.integer)
-        return grid_times(process.schedule, self.number_of_steps, self.grid, integer=self.integer)
+            return process.nodes_through(self.times, integer=self.integer)
+        return process.nodes(self.number_of_steps, self.grid, integer=self.integer)
 
-    def levels_of(self, model: Model) -> dict[str, Denoiser]:
+    def levels_of(self, model: Model) -> dict[str, Drift]:
         """The networks this method calls, cheapest first: of a ladder the top level alone, unless it says otherwise."""
         return {model.top: model[model.top]} if isinstance(model, Ladder) else {model.name: model}
 
@@ -78,25 +82,30 @@ class Method(ABC):
         """Expected calls of each level, per sample."""
         return {name: float(self.number_of_steps) for name in self.levels_of(model)}
 
-    def cost(self, model: Model) -> Cost:
+    def cost(self, model: AnyModel) -> Cost:
         """What a run will cost, per sample; seconds are those of the batch size the ladder was measured at."""
+        model = as_model(model)
         calls = self.expected_calls(model)
         return Cost(calls, _seconds(model, calls))
 
     def plan(
-        self, model: Model, process: Diffusion | None = None, seed: int = 0, count: int = 1, first: int = 0
+        self, model: AnyModel, process: Process | None = None, seed: int = 0, count: int = 1, first: int = 0
     ) -> Plan:
         """The random choices of a run, drawn now: to know its cost, to keep it, or to run it with `md.sample`.
 
         Where samples have draws of their own, they are those of samples `first` to `first + count − 1`.
         """
+        model = as_model(model)
         return self.plan_for(model, process_for(model, process), seed, range(first, first + count))
 
-    def plan_for(self, model: Model, process: Diffusion, seed: int, samples: Sequence[int]) -> Plan:
+    def plan_for(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Plan:
         """The plan of a run of these samples."""
         levels = self.levels_of(model)
         weights = self.weight_table(model, process, seed, samples)
-        calls = {name: plain(n) for name, n in zip(levels, self.planned_calls(weights).tolist(), strict=True)}
+        calls = {
+            name: plain(n)
+            for name, n in zip(levels, self.planned_calls(weights, final_calls(model)).tolist(), strict=True)
+        }
         return Plan(
             method=self.to_dict(),
             samples=None if self.draws_are_shared else tuple(samples),
@@ -110,19 +119,19 @@ class Method(ABC):
             cost=_seconds(model, calls),
         )
 
-    def weight_table(self, model: Model, process: Diffusion, seed: int, samples: Sequence[int]) -> Floats:
+    def weight_table(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Floats:
         """The weights of a plan, [draws, steps − 1, levels]; of one network: 1 at every step."""
         del process, seed, samples  # a method without random choices
-        return np.ones((1, self.number_of_steps - 1, len(self.levels_of(model))))
+        return np.ones((1, self.number_of_steps - final_calls(model), len(self.levels_of(model))))
 
     @property
     def draws_are_shared(self) -> bool:
         """Whether one draw of the random choices serves every sample."""
         return True
 
-    def planned_calls(self, weights: Floats) -> Floats:
+    def planned_calls(self, weights: Floats, final: int) -> Floats:
         """Calls of each level per sample that a plan with these weights makes."""
-        return counted_calls(weights)
+        return counted_calls(weights, final)
 
     @abstractmethod
     def walk(self, run: Run) -> Iterator[State]:
@@ -134,11 +143,36 @@ class Method(ABC):
         return {"method": type(self).__name__} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-def process_for(model: Model, process: Diffusion | None) -> Diffusion:
-    """The process of a run: the reverse SDE by default, else the given one if it is on the model's schedule."""
-    process = Diffusion(model.schedule) if process is None else process
-    require(isinstance(process, Diffusion), "process", process, "an md.Diffusion")
-    if process.schedule != model.schedule:
+def as_model(model: AnyModel) -> Model:
+    """The model as it is; a plain function as the gradient of a log-density."""
+    plain_module = isinstance(model, torch.nn.Module) or not callable(model)
+    if not isinstance(model, Drift | Ladder) and plain_module:
+        kind = type(model).__name__
+        raise MultidriftError(
+            f"model: got {kind!r}; it takes an md.Denoiser or an md.Ladder, or for Langevin dynamics a function that "
+            "gives the gradient of a log-density"
+        )
+    return model if isinstance(model, Ladder) else as_drift(model)
+
+
+def final_calls(model: Model) -> int:
+    """Evaluations after the last step: one for diffusion, none for Langevin dynamics."""
+    return 0 if model.schedule is None else 1
+
+
+def process_for(model: Model, process: Process | None) -> Process:
+    """The process of a run: the reverse SDE by default, else the given one if it suits the model."""
+    if process is None:
+        if model.schedule is None:
+            raise MultidriftError("process: got None; a model without a schedule takes md.Overdamped or md.Underdamped")
+        return Diffusion(model.schedule)
+    require(isinstance(process, Process), "process", process, "an md.Diffusion, md.Overdamped or md.Underdamped")
+    if process.model_schedule != model.schedule:
+        if process.model_schedule is None or model.schedule is None:
+            kinds = (
+                "a gradient of a log-density" if process.model_schedule is None else "a Denoiser or a Ladder of them"
+            )
+            raise MultidriftError(f"process: got {type(process).__name__}, which takes {kinds} as its model")
         raise MultidriftError("process: its schedule is not the model's; take md.Diffusion(model.schedule, …)")
     return process
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.plans.advice import PlanWarning, overshoot, resonance, silent
 from multidrift.plans.draws import DRAWS, Draws, fire, weigh
@@ -24,11 +24,11 @@ from multidrift.plans.probabilities import (
     from_calls,
     given,
 )
-from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.intervals import Interval
+from multidrift.processes.process import Process
 from multidrift.samplers import update
-from multidrift.samplers.method import Method, Model
+from multidrift.samplers.method import Method, Model, final_calls
 from multidrift.samplers.multistep import History
 from multidrift.samplers.result import State
 from multidrift.samplers.run import Run
@@ -69,7 +69,7 @@ class Multilevel(Method):
         for name in ("calls", "probabilities"):
             object.__setattr__(self, name, _plain_numbers(name, getattr(self, name)))
 
-    def levels_of(self, model: Model) -> dict[str, Denoiser]:
+    def levels_of(self, model: Model) -> dict[str, Drift]:
         """The chosen levels of a ladder, cheapest first."""
         if not isinstance(model, Ladder):
             raise MultidriftError(f"model: got {model!r}; Multilevel takes an md.Ladder of several networks")
@@ -81,11 +81,11 @@ class Multilevel(Method):
         return chosen
 
     def probability_table(self, model: Model) -> Floats:
-        """P of each step and level, float64 [steps − 1, levels]."""
+        """P of each step and level, float64 [increments, levels]."""
         names = tuple(self.levels_of(model))
-        number = self.number_of_steps
+        number = self.number_of_steps - final_calls(model)
         if self.calls is not None:
-            table = from_calls(self.calls, number, names)
+            table = from_calls(self.calls, number, names, final_calls(model))
         else:
             assert self.probabilities is not None
             table = given(self.probabilities, number, names)
@@ -98,12 +98,13 @@ class Multilevel(Method):
         names = tuple(self.levels_of(model))
         if self.draws == "midpoint":
             return dict(self.plan(model).calls)
-        calls = expected_calls(self.probability_table(model), independent=self.draws == "independent")
+        final = final_calls(model)
+        calls = expected_calls(self.probability_table(model), final, independent=self.draws == "independent")
         if self.order == 2 and len(names) > 1:
-            calls[0] = self.number_of_steps - 1
+            calls[0] = self.number_of_steps - final
         return dict(zip(names, calls.tolist(), strict=True))
 
-    def weight_table(self, model: Model, process: Diffusion, seed: int, samples: Sequence[int]) -> Floats:
+    def weight_table(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Floats:
         """The weights of a plan, float64 [1 or samples, steps − 1, levels], drawn from (seed, level, sample)."""
         table, times = self.probability_table(model), self.grid_for(process)
         lengths = process.relative_steps(times)
@@ -130,8 +131,8 @@ class Multilevel(Method):
     def draws_are_shared(self) -> bool:
         return self.shared
 
-    def planned_calls(self, weights: Floats) -> Floats:
-        calls = counted_calls(weights)
+    def planned_calls(self, weights: Floats, final: int) -> Floats:
+        calls = counted_calls(weights, final)
         if self.order == 2 and weights.shape[2] > 1:
             calls[0] = weights.shape[1]  # the extrapolation reads the cheapest level at every step
         return calls
@@ -141,10 +142,10 @@ class Multilevel(Method):
         x, telescope = run.start, _Telescope(run, self.order)
         for n, interval in enumerate(run.intervals):
             drift = telescope.drift(x, n, interval)
-            z = update.increment(interval.enter * x, interval.dtau, drift, run.noise(interval))
-            before, x = x, interval.leave * z
-            yield run.state(n, before, telescope.best, x)
-        yield run.final(x)
+            z = update.increment(interval.enter(x), interval.dtau, drift, run.noise(interval))
+            before, x = x, interval.leave(z)
+            yield run.state(n, before, telescope.preview(drift), x)
+        yield from run.final(x)
 
 
 def _plain_numbers(name: str, values: object) -> object:
@@ -168,7 +169,7 @@ class _Telescope:
         self.run = run
         self.coefficients = coefficients(run.weights)
         self.cheapest = History(run.process, order) if order > 1 else None
-        self.best = torch.zeros_like(run.start)  # the best level's D seen last: what a preview should show
+        self.best: Tensor | None = None  # the best level's D seen last: what a preview should show
 
     def drift(self, x: Tensor, n: int, interval: Interval) -> Tensor:
         """Σ_k c_k D^k(x, t_n)."""
@@ -184,6 +185,10 @@ class _Telescope:
             total = part if total is None else total + part
         return torch.zeros_like(x) if total is None else total
 
+    def preview(self, drift: Tensor) -> Tensor:
+        """The best D so far, or this one where no level was evaluated yet."""
+        return drift if self.best is None else self.best
+
     def _part(self, x: Tensor, n: int, name: str, factors: Floats) -> Tensor:
         """c·D of one level, evaluated on the samples with c ≠ 0 alone."""
         if len(factors) == 1:
@@ -191,8 +196,9 @@ class _Telescope:
             return self.best if factors[0] == 1 else self.best * float(factors[0])
         chosen = torch.from_numpy(np.flatnonzero(factors)).to(x.device)
         drift = self.run.drift(x[chosen], n, name, chosen)
-        self.best = self.best.index_copy(0, chosen, drift)
-        return torch.zeros_like(x).index_copy(0, chosen, drift * _rows(factors[factors != 0], x))
+        empty = drift.new_zeros((len(x), *drift.shape[1:]))
+        self.best = (empty if self.best is None else self.best).index_copy(0, chosen, drift)
+        return empty.index_copy(0, chosen, drift * _rows(factors[factors != 0], drift))
 
     def _extrapolated(self, x: Tensor, n: int, interval: Interval, factors: Floats) -> Tensor:
         """The cheapest level's part with its own D replaced by the multistep extrapolation: c·D + (ahead − D)."""

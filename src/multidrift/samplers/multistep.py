@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import require
 from multidrift.processes.intervals import Interval
+from multidrift.processes.process import Process
 from multidrift.samplers import update
 from multidrift.samplers.method import Method
 from multidrift.samplers.result import State
@@ -36,20 +36,22 @@ class Multistep(Method):
 
     def walk(self, run: Run) -> Iterator[State]:
         """z_{n+1} = z_n + Δτ_n (D_n + Σ_j w_j (D_n − D_{n−j})) + ΔW_n."""
-        x, history = run.start, History(run.process, self.order)
+        history, x = History(run.process, self.order), run.start
         for n, interval in enumerate(run.intervals):
             drift = run.drift(x, n)
             ahead = history.extrapolate(drift, interval)
-            z = update.increment(interval.enter * x, interval.dtau, ahead, run.noise(interval))
-            before, x = x, interval.leave * z
+            z = update.increment(interval.enter(x), interval.dtau, ahead, run.noise(interval))
+            before, x = x, interval.leave(z)
             yield run.state(n, before, drift, x)
-        yield run.final(x)
+        yield from run.final(x)
 
 
 class History:
     """The last values of a drift and the λ they belong to; extrapolates over the coming step."""
 
-    def __init__(self, process: Diffusion, order: int) -> None:
+    def __init__(self, process: Process, order: int) -> None:
+        velocities = order > 2 and process.has_velocity
+        require(not velocities, "order", order, "1 or 2 for a process with velocities, whose two clocks differ")
         self.process, self.order = process, order
         self._values: list[tuple[float, Tensor]] = []  # the newest first
 
@@ -73,7 +75,7 @@ class History:
     def _moments(self, interval: Interval) -> tuple[float, float]:
         """The means of u and u² over the step on the drift clock, u = (λ − λ_n)/h, by parts and quadrature."""
         u = 0.5 * (_NODES + 1.0)
-        inner = self.process.schedule.time(interval.low + u * (interval.high - interval.low))
+        inner = self.process.time(interval.low + u * (interval.high - interval.low))
         parts = self.process.intervals(np.full_like(inner, interval.t), inner, np.full_like(inner, interval.s))
         passed = 0.5 * _WEIGHTS * parts.dtau / interval.dtau
         return 1.0 - float(passed.sum()), 1.0 - 2.0 * float((u * passed).sum())

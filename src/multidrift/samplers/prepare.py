@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.drifts.denoiser import Denoiser
-from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.drift import Drift
 from multidrift.noise.counter import Keys, Stream
 from multidrift.noise.path import BrownianPath
 from multidrift.plans.plan import Plan
-from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.process import Process
 from multidrift.samplers.evaluator import Evaluator, FiniteGuard
-from multidrift.samplers.method import Method, Model, process_for
+from multidrift.samplers.method import AnyModel, Method, Model, as_model, process_for
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.run import Run
+
+_EXPLODED = 1e12  # a position or a velocity beyond this is no state of a chain any more
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class _Batch:
     def keys(self, stream: Stream, device: torch.device) -> Keys:
         return Keys.of(self.seeds, self.samples, stream, device)
 
-    def names(self) -> list[str]:
+    def names(self, kind: str) -> list[str]:
         """What to call each sample in an error."""
         own = len(set(self.seeds)) > 1
         pairs = zip(self.seeds, self.numbers, strict=True)
-        return [f"sample {number} (seed {seed})" if own else f"sample {number}" for seed, number in pairs]
+        return [f"{kind} {number} (seed {seed})" if own else f"{kind} {number}" for seed, number in pairs]
 
 
 def _integer(name: str, value: object, least: int | None, takes: str) -> int:
@@ -57,13 +58,14 @@ def _integer(name: str, value: object, least: int | None, takes: str) -> int:
 
 
 def prepare(
-    model: Model,
+    model: AnyModel,
     method: Method | Plan,
-    process: Diffusion | None,
+    process: Process | None,
     count: int | None,
     seed: int | Sequence[int],
     first: int,
     start: Tensor | None,
+    velocities: Tensor | None,
     shape: Sequence[int] | None,
     plan_seed: int,
     conditioning: Mapping[str, object] | None,
@@ -73,7 +75,7 @@ def prepare(
     grad: bool,
 ) -> tuple[Method, Run]:
     """The run that these arguments of `sample` describe, or one error that names the argument at fault."""
-    require(isinstance(model, Denoiser | Ladder), "model", type(model).__name__, "an md.Denoiser or an md.Ladder")
+    model = as_model(model)
     require(isinstance(method, Method | Plan), "method", method, "a method, such as md.Euler(steps=50), or a plan")
     require(dtype in (torch.float32, torch.float64), "dtype", dtype, "torch.float32 or torch.float64")
     if batch_size is not None:
@@ -93,6 +95,7 @@ def prepare(
         fingerprints = {name: level.fingerprint for name, level in levels.items()}
         made.check(process.to_dict(), fingerprints, times.tolist(), batch.numbers)
     state = _start(process, float(times[0]), batch, size, start, where, dtype)
+    state = _with_velocities(process, state, velocities, batch)
     path = BrownianPath(process, batch.keys(Stream.NOISE, where), size, dtype) if process.noisy else None
     run = Run(
         process=process,
@@ -102,7 +105,8 @@ def prepare(
         evaluator=Evaluator(levels, len(batch), conditioning or {}, batch_size, grad=grad),
         path=path,
         plan=plan,
-        guard=FiniteGuard(batch.names(), times),
+        choices=_choices(method, plan, batch, where),
+        guard=FiniteGuard(batch.names(process.sample_is_called), times, None if process.final_calls else _EXPLODED),
     )
     return method, run
 
@@ -124,7 +128,7 @@ def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tens
     return _Batch(seeds, (0,) * number, tuple(range(number)))
 
 
-def _device(levels: Mapping[str, Denoiser], start: Tensor | None, device: torch.device | str | None) -> torch.device:
+def _device(levels: Mapping[str, Drift], start: Tensor | None, device: torch.device | str | None) -> torch.device:
     """The one device everything is on."""
     places = {f"level {name}": level.device for name, level in levels.items() if level.device is not None}
     if start is not None:
@@ -160,8 +164,28 @@ def _shape(model: Model, start: Tensor | None, shape: Sequence[int] | None) -> t
     return next(iter(known.values()))
 
 
+def _with_velocities(process: Process, positions: Tensor, velocities: Tensor | None, batch: _Batch) -> Tensor:
+    """The state: positions alone, or beside velocities that are given or drawn from their equilibrium, N(0, M/β)."""
+    if not process.has_velocity:
+        require(velocities is None, "velocities", _described(velocities), "None for a process without velocities")
+        return positions
+    if velocities is None:
+        normal = batch.keys(Stream.VELOCITY, positions.device).normals([0], positions.shape[1:], positions.dtype)[0]
+        std = process.velocity_std
+        velocities = normal * (std if isinstance(std, float) else torch.from_numpy(std).to(normal))
+    right = velocities.shape == positions.shape and bool(torch.isfinite(velocities).all())
+    require(right, "velocities", _described(velocities), f"finite values of the shape {tuple(positions.shape)}")
+    return torch.stack((positions, velocities.to(positions)), dim=-1)
+
+
+def _choices(method: Method, plan: Plan, batch: _Batch, device: torch.device) -> Keys:
+    """The keys of the random choices of each sample, or of all alike where draws are shared."""
+    numbers = [0] * len(batch) if method.draws_are_shared else [number + 1 for number in batch.numbers]
+    return Keys.of([plan.seed] * len(batch), numbers, Stream.DRAWS, device)
+
+
 def _start(
-    process: Diffusion,
+    process: Process,
     time: float,
     batch: _Batch,
     shape: tuple[int, ...],

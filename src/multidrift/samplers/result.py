@@ -24,7 +24,8 @@ class State:
     """Where a run is after a step.
 
     - `step` of `total` evaluations are done; `t` is the time of `x` [count, …] (0 after the last)
-    - `prediction`: the data as predicted in this step; `calls`: calls of each level so far, per sample
+    - `prediction`: the data as predicted in this step (Langevin: x); `calls`: calls of each level so far, per sample
+    - `velocities` [count, …]: beside x, where the process has them
     """
 
     step: int
@@ -33,6 +34,7 @@ class State:
     x: Tensor
     prediction: Tensor
     calls: Mapping[str, float]
+    velocities: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Result:
     - `rounds`: evaluations of the top level one after another; `seconds`: wall time of the run
     - `plan`: the plan that was followed, if the method has one; `finished`: False where a callback stopped the run
     - `trajectory` [saved, count, …] at `trajectory_times` where `save=` asked for it
+    - `velocities` [count, …]: those at the end, where the process has them
     """
 
     samples: Tensor
@@ -55,6 +58,7 @@ class Result:
     plan: Plan | None = None
     trajectory: Tensor | None = None
     trajectory_times: tuple[float, ...] | None = None
+    velocities: Tensor | None = None
 
     def images(self) -> list[Image.Image]:
         """The samples as pictures: data in [−1, 1], shape [count, 1 or 3, height, width]."""

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.plans.plan import Plan
-from multidrift.processes.diffusion import Diffusion
-from multidrift.processes.errors import require
-from multidrift.samplers.method import Method, Model
+from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.process import Process
+from multidrift.samplers.method import AnyModel, Method
 from multidrift.samplers.prepare import prepare
 from multidrift.samplers.result import Result, State
 from multidrift.samplers.run import Run
@@ -25,9 +25,9 @@ _QUIET_SECONDS = 2.0  # shorter runs show no progress bar
 
 
 def sample(
-    model: Model,
+    model: AnyModel,
     method: Method | Plan,
-    process: Diffusion | None = None,
+    process: Process | None = None,
     count: int | None = None,
     seed: int | Sequence[int] = 0,
     first: int = 0,
@@ -42,11 +42,13 @@ def sample(
     callback: Callable[[State], bool | None] | None = None,
     progress: bool | None = None,
     grad: bool = False,
+    velocities: Tensor | None = None,
 ) -> Result:
     """Draw samples of `process` with `method`, or as a plan of one says.
 
-    - `model`: a Denoiser, or a Ladder (one-network methods run its top level)
-    - `process`: by default `Diffusion(model.schedule)`, the reverse SDE with η = 1
+    - `model`: a Denoiser, a Ladder (one-network methods run its top level), or for Langevin dynamics the gradient of a
+      log-density (a plain function drift(x, **conditioning), or `md.potential(log_density)`)
+    - `process`: by default `Diffusion(model.schedule)`, the reverse SDE; a model without a schedule needs one
     - `count`: number of samples, by default that of `start` or of the seeds, else 1
     - `seed`: one number for the whole batch (sample i depends on (seed, first + i) alone), or one per sample
     - `start` [count, …]: the state at the method's first time; by default drawn. `shape`: one sample's shape, where
@@ -59,9 +61,11 @@ def sample(
     - `callback(state)`: called after every step; stops the run cleanly when it returns True
     - `progress`: a bar on stderr; by default where it is a terminal and the run takes over two seconds
     - `grad`: keep the graph, to differentiate through the run
+    - `velocities` [count, …]: at the start of an underdamped run; by default drawn from their equilibrium
 
     Raises MultidriftError, before the first network call where possible, on arguments that do not fit each other, and
-    on predictions that are not finite (naming step and sample).
+    on predictions that are not finite and chains that explode (naming step and sample). Such an error has what was
+    sampled until then as `.result`.
     """
     require(
         save is None or (isinstance(save, int) and save >= 1),
@@ -70,41 +74,65 @@ def sample(
         "None or a number of steps between saved states",
     )
     walked, run = prepare(
-        model, method, process, count, seed, first, start, shape, plan_seed,
+        model, method, process, count, seed, first, start, velocities, shape, plan_seed,
         conditioning, batch_size, device, dtype, grad,
     )  # fmt: skip
-    started = time.perf_counter()
-    saved = [(float(run.times[0]), run.start)]
-    samples, finished = run.start, True
-    with contextlib.closing(_walk(walked, run)) as states, _bar(type(walked).__name__, progress) as tick:
-        for state in states:
-            samples = state.x
-            tick(state)
-            if save is not None and (state.step % save == 0 or state.step == state.total):
-                saved.append((state.t, state.x))
-            if callback is not None and bool(callback(state)):
-                finished = state.step == state.total
-                break
-    run.guard.read()
-    if samples.is_cuda:
-        torch.cuda.synchronize(samples.device)
-    return Result(
-        samples=samples,
-        calls=run.evaluator.calls,
-        batches=dict(run.evaluator.batches),
-        rounds=run.evaluator.rounds[run.levels[-1]],
-        seconds=time.perf_counter() - started,
-        finished=finished,
-        plan=run.plan,
-        trajectory=torch.stack([x for _, x in saved]) if save is not None else None,
-        trajectory_times=tuple(t for t, _ in saved) if save is not None else None,
-    )
+    recorder = _Recorder(run, save)
+    try:
+        with contextlib.closing(_walk(walked, run)) as states, _bar(type(walked).__name__, progress) as tick:
+            for state in states:
+                tick(state)
+                recorder.keep(state)
+                if callback is not None and bool(callback(state)):
+                    break
+        run.guard.read()
+    except MultidriftError as error:
+        error.result = recorder.result()
+        raise
+    return recorder.result()
+
+
+class _Recorder:
+    """What of a run goes into its result."""
+
+    def __init__(self, run: Run, save: int | None) -> None:
+        self.run, self.save = run, save
+        self.started = time.perf_counter()
+        self.finished = False
+        self.samples = run.position(run.start)
+        self.velocities = run.start[..., 1] if run.process.has_velocity else None
+        self.saved = [(float(run.times[0]), self.samples)]
+
+    def keep(self, state: State) -> None:
+        """Remember the newest state, and every `save`-th for the trajectory."""
+        self.samples, self.velocities = state.x, state.velocities
+        self.finished = state.step == state.total
+        if self.save is not None and (state.step % self.save == 0 or self.finished):
+            self.saved.append((state.t, state.x))
+
+    def result(self) -> Result:
+        """The result as of now."""
+        if self.samples.is_cuda:
+            torch.cuda.synchronize(self.samples.device)
+        evaluator, kept = self.run.evaluator, self.save is not None
+        return Result(
+            samples=self.samples,
+            calls=evaluator.calls,
+            batches=dict(evaluator.batches),
+            rounds=evaluator.rounds[self.run.levels[-1]],
+            seconds=time.perf_counter() - self.started,
+            finished=self.finished,
+            plan=self.run.plan,
+            trajectory=torch.stack([x for _, x in self.saved]) if kept else None,
+            trajectory_times=tuple(t for t, _ in self.saved) if kept else None,
+            velocities=self.velocities,
+        )
 
 
 def steps(
-    model: Model,
+    model: AnyModel,
     method: Method | Plan,
-    process: Diffusion | None = None,
+    process: Process | None = None,
     count: int | None = None,
     seed: int | Sequence[int] = 0,
     first: int = 0,
@@ -116,13 +144,14 @@ def steps(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
     grad: bool = False,
+    velocities: Tensor | None = None,
 ) -> Generator[State]:
     """The loop itself: yields a frozen State after every step; closing the generator stops cleanly.
 
     Arguments as in `sample`; they are checked before this returns.
     """
     walked, run = prepare(
-        model, method, process, count, seed, first, start, shape, plan_seed,
+        model, method, process, count, seed, first, start, velocities, shape, plan_seed,
         conditioning, batch_size, device, dtype, grad,
     )  # fmt: skip
     return _walk(walked, run)

@@ -1,0 +1,108 @@
+"""What is simulated: one affine equation dz = D dτ + dW(v), and the grid it is walked along."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multidrift.processes.grids import Grid
+from multidrift.processes.intervals import Intervals
+from multidrift.processes.lattice import Lattice, Places
+from multidrift.processes.predictions import Prediction
+from multidrift.processes.schedule import Schedule
+
+Floats = NDArray[np.float64]
+
+
+class Process(ABC):
+    """An equation whose linear part is solved exactly; a drift D is held over each step.
+
+    A process is also the noise clock of its Brownian path (`lattice`, `components`, `rotation`, `reach`).
+    """
+
+    has_velocity: ClassVar[bool] = False  # whether states are pairs (position, velocity) on their last axis
+    final_calls: ClassVar[int] = 0  # evaluations after the last step
+    sample_is_called: ClassVar[str] = "chain"  # in errors
+
+    @property
+    @abstractmethod
+    def components(self) -> int:
+        """How many normals make the noise of an interval."""
+
+    @abstractmethod
+    def rotation(self, low: Places, middle: Places, high: Places) -> Floats:
+        """See `NoiseClock.rotation`."""
+
+    @abstractmethod
+    def reach(self, low: Places, high: Places, first: Places, last: Places) -> Floats:
+        """See `NoiseClock.reach`."""
+
+    @property
+    @abstractmethod
+    def lattice(self) -> Lattice:
+        """The lattice that the Brownian path is built on."""
+
+    @property
+    @abstractmethod
+    def drift_is(self) -> Prediction:
+        """What D is, as a prediction of the model."""
+
+    @property
+    @abstractmethod
+    def noisy(self) -> bool:
+        """Whether the equation has noise at all."""
+
+    @property
+    @abstractmethod
+    def model_schedule(self) -> Schedule | None:
+        """The schedule a model must have; None for models without one."""
+
+    @property
+    def metric(self) -> Floats | None:
+        """A factor on each coordinate of D, its root on the noise; None for 1."""
+        return None
+
+    @abstractmethod
+    def nodes(self, steps: int, grid: Grid, *, integer: bool) -> Floats:
+        """The times of a grid of `steps` evaluations before any final one, and the end."""
+
+    @abstractmethod
+    def nodes_through(self, times: Sequence[float], *, integer: bool) -> Floats:
+        """The times of a grid with these evaluation times, and the end; raises where they do not suit the process."""
+
+    @abstractmethod
+    def refined(self, nodes: Floats, grid: Grid | None, substeps: int) -> Floats:
+        """The grid with every step cut into `substeps`; `grid` None: one of explicit times."""
+
+    @abstractmethod
+    def relative_steps(self, nodes: Floats) -> Floats:
+        """A length for each step of a grid, in (0, 1]: the share of the state, or of the run, that it stands for."""
+
+    @abstractmethod
+    def place(self, t: ArrayLike) -> Floats:
+        """Lattice coordinates of times."""
+
+    @abstractmethod
+    def time(self, place: ArrayLike) -> Floats:
+        """The times of lattice coordinates."""
+
+    @abstractmethod
+    def intervals(self, start: ArrayLike, stop: ArrayLike, anchor: ArrayLike | None = None) -> Intervals:
+        """The steps from times `start` to times `stop`, with coordinates scaled to `anchor` (None: to `stop`)."""
+
+    @abstractmethod
+    def start_std(self, t: float) -> float:
+        """Standard deviation of a drawn start."""
+
+    @property
+    def velocity_std(self) -> float | Floats:
+        """Standard deviation of drawn velocities, a number or one a coordinate."""
+        return 0.0
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, object]:
+        """The settings as plain values."""
