@@ -63,6 +63,7 @@ def test_reference_is_sound(posterior):
     assert posterior.r_hat < 1.001
     assert posterior.effective > 100_000
     assert posterior.mean.shape == (31,)
+    assert posterior.total_error < 0.001
     assert posterior.quantiles.shape == (len(posterior.levels), 31)
     assert (np.diag(posterior.covariance_error) < 0.01 * np.diag(posterior.covariance)).all()
     assert (np.diff(posterior.quantiles, axis=0) > 0).all()

@@ -99,6 +99,7 @@ class PosteriorReference:
     """What long exact sampling of a posterior in d dimensions gave, each figure with its Monte-Carlo standard error.
 
     - `mean`, `mean_error` [d]; `covariance`, `covariance_error` [d, d]
+    - `total_error`: standard error of the variances' common scale, the mean over coordinates of their relative errors
     - `quantiles`, `quantiles_error` [levels, d] at `levels`, of each coordinate
     - `method`, `draws` (over all `chains`), `r_hat` (the largest), `effective` (the least effective sample size)
     """
@@ -107,6 +108,7 @@ class PosteriorReference:
     mean_error: Floats
     covariance: Floats
     covariance_error: Floats
+    total_error: float
     levels: Floats
     quantiles: Floats
     quantiles_error: Floats
@@ -124,6 +126,7 @@ def breast_cancer_posterior() -> PosteriorReference:
         return PosteriorReference(
             **arrays,
             method=str(kept["method"]),
+            total_error=float(kept["total_error"]),
             draws=int(kept["draws"]),
             chains=int(kept["chains"]),
             r_hat=float(kept["r_hat"]),
