@@ -75,7 +75,7 @@ def test_expected_calls_are_what_plans_make(draws):
     """Three levels with time-varying p; for the papers' draw also two levels of equal p, whose firings may cancel."""
     tables = [np.stack([np.ones(59), P_VARYING, P_CONSTANT], axis=1)]
     if draws == "independent":
-        tables.append(given((1.0, 0.4, 0.4), 60, ("a", "b", "c")))
+        tables.append(given((1.0, 0.4, 0.4), 59, ("a", "b", "c")))
     rng = np.random.default_rng(1)
     for table in tables:
         counts = []
@@ -91,8 +91,8 @@ def test_expected_calls_are_what_plans_make(draws):
 
 
 def test_probabilities_from_calls():
-    np.testing.assert_allclose(from_calls((60, 12), 60, ("a", "b"))[0], [1, 11 / 59])
-    np.testing.assert_allclose(from_calls((30, 60), 60, ("a", "b"))[7], [30 / 59, 1])
+    np.testing.assert_allclose(from_calls((60, 12), 59, ("a", "b"))[0], [1, 11 / 59])
+    np.testing.assert_allclose(from_calls((30, 60), 59, ("a", "b"))[7], [30 / 59, 1])
     assert np.array_equal(coefficients(np.array([1.0, 1.0, 0.0])), [0, 1, 0])
 
 

@@ -17,6 +17,7 @@ from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.poisson import PoissonMidpoint
 from multidrift.samplers.result import Result, State
 from multidrift.samplers.sample import sample, steps
 
@@ -37,6 +38,7 @@ __all__ = [
     "Overdamped",
     "Plan",
     "PlanWarning",
+    "PoissonMidpoint",
     "PosteriorReference",
     "Result",
     "State",

@@ -81,7 +81,7 @@ class Intervals:
     def __len__(self) -> int:
         return len(self.t)
 
-    def __getitem__(self, rows: NDArray[np.intp] | slice) -> Intervals:
+    def __getitem__(self, rows: NDArray[np.intp]) -> Intervals:
         """The intervals of these rows."""
         return Intervals(
             self.t[rows],

@@ -10,8 +10,9 @@ from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.poisson import PoissonMidpoint
 
-METHODS: tuple[type[Method], ...] = (Euler, Multistep, Multilevel)
+METHODS: tuple[type[Method], ...] = (Euler, Multistep, Multilevel, PoissonMidpoint)
 
 
 def method_from_dict(values: Mapping[str, object]) -> Method:

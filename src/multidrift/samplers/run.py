@@ -79,9 +79,15 @@ class Run:
         """ΔW over an interval, read from the path of each sample."""
         if self.path is None or (isinstance(interval.std, float) and interval.std == 0):
             return 0.0
-        return self.coloured(self.path.increment(interval.low, interval.high) * interval.std)
+        return self._coloured(self.path.increment(interval.low, interval.high) * interval.std)
 
-    def coloured(self, noise: Tensor) -> Tensor:
+    def noise_to(self, hop: Interval, points: Floats, rows: Tensor) -> Tensor | float:
+        """ΔW from the start of a hop to a place of each row's own, of the samples `rows`."""
+        if self.path is None:
+            return 0.0
+        return self._coloured(self.path.increments(hop.low, points, rows) * hop.std)
+
+    def _coloured(self, noise: Tensor) -> Tensor:
         """Noise with the root of the process's metric on each coordinate."""
         if self._metric is None:
             return noise
