@@ -16,15 +16,17 @@ from torch import Tensor
 from multidrift.cli.target import load_target
 from multidrift.drifts.langevin import LangevinDrift, potential
 from multidrift.integrations.arviz import available, diagnose
+from multidrift.plans.substeps import SubstepDraws
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.files import write_whole
 from multidrift.processes.langevin import Langevin, Overdamped, Underdamped
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
-from multidrift.plans.substeps import SubstepDraws
 from multidrift.samplers.poisson import PoissonMidpoint
 from multidrift.samplers.result import Result
 from multidrift.samplers.sample import sample
+
+_SAVED = 1000  # states of each chain, unless --save says otherwise
 
 
 class MethodName(StrEnum):
@@ -46,43 +48,43 @@ def langevin_command(
     out: Annotated[Path, typer.Option(help="Folder for samples.npz and trace.png.")] = Path("langevin"),
     dimension: Annotated[int | None, typer.Option(help="Coordinates d; chains then start at N(0, 1).")] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Where chains start: an .npy of shape [d], for all, or [chains, d].")
+        Path | None, typer.Option(help="Where chains start: an .npy of shape (d,), for all, or (chains, d).")
     ] = None,
-    gradient: Annotated[bool, typer.Option("--gradient", help="The function is the gradient, [n, d].")] = False,
+    gradient: Annotated[bool, typer.Option("--gradient", help="The function is the gradient, shape (n, d).")] = False,
     method: Annotated[
         MethodName, typer.Option(help="euler: one gradient a step. poisson: two, and a far smaller bias.")
     ] = MethodName.poisson,
     process: Annotated[
         ProcessName, typer.Option(help="underdamped has velocities, and travels farther for each gradient.")
     ] = ProcessName.underdamped,
-    horizon: Annotated[float, typer.Option(help="How long each chain is simulated; a step is horizon/steps.")] = 100.0,
-    steps: Annotated[int, typer.Option(help="Steps of each chain.")] = 1000,
+    horizon: Annotated[float, typer.Option(help="How long each chain is simulated; a step is horizon/steps.")] = 400.0,
+    steps: Annotated[int, typer.Option(help="Steps of each chain.")] = 4000,
     friction: Annotated[float, typer.Option(help="underdamped: how fast velocities are forgotten.")] = 2.0,
     beta: Annotated[float, typer.Option(help="Inverse temperature: the law sampled is density^beta.")] = 1.0,
-    chains: Annotated[int, typer.Option(help="Chains, side by side in one batch.")] = 64,
+    chains: Annotated[int, typer.Option(help="Chains, side by side in one batch.")] = 16,
     substeps: Annotated[int, typer.Option(help="poisson: fine steps that each step stands for.")] = 8,
     draws: Annotated[str, typer.Option(help="poisson: midpoint, single or independent.")] = "midpoint",
-    save: Annotated[int | None, typer.Option(help="Keep every so many steps; 200 states by default.")] = None,
-    burn_in: Annotated[float, typer.Option(help="Share of each chain left out of table and histograms.")] = 0.5,
+    save: Annotated[int | None, typer.Option(help="Keep every so many steps; 1000 states by default.")] = None,
+    burn_in: Annotated[float, typer.Option(help="Share of each chain left out of table and histograms.")] = 0.25,
     seed: Annotated[int, typer.Option(help="Chain i depends on the seed and on i alone.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
 ) -> None:
     """Sample a density from its logarithm, or from the gradient of that, in PyTorch.
 
-    The function takes x [n, d], one chain a row, and returns the log-density [n] (up to a constant), or with --gradient
-    its gradient [n, d]. Writes OUT/samples.npz (samples, trajectory, times, …) and OUT/trace.png, and prints mean, sd
-    and, where ArviZ is installed, R-hat and effective sample size of each coordinate.
+    The function takes x of shape (n, d), one chain a row, and returns the log-density up to a constant, shape (n,), or
+    with --gradient its gradient, shape (n, d). Writes OUT/samples.npz (samples, trajectory, …) and OUT/trace.png,
+    and prints mean, sd and, where ArviZ is installed, R-hat and effective sample size of each coordinate.
 
     Examples, with my_model.py in the current folder:
       multidrift langevin --target my_model:log_density --dimension 10
 
-      multidrift langevin --target my_model:score --gradient --dimension 10 --process overdamped --steps 2000 --horizon 50
+      multidrift langevin --target my_model:score --gradient --dimension 10 --process overdamped
 
-      multidrift langevin --target my_model:log_density --start mode.npy --method euler --steps 5000 --save 50
+      multidrift langevin --target my_model:log_density --start mode.npy --horizon 100 --steps 5000 --chains 100
 
     A step (horizon/steps) well below 1/L is safe for overdamped, below 1/√L for underdamped dynamics, where L is the
     largest curvature of the log-density. R-hat above 1.01: the horizon is too short. To see the bias of the steps
-    themselves, which R-hat cannot see, halve them and compare.
+    themselves, which R-hat cannot see, take twice as many and compare.
     """
     from multidrift.report.langevin import Chains, table, trace_plot  # imports matplotlib, which takes a second
 
@@ -102,7 +104,9 @@ def langevin_command(
         case MethodName.poisson:
             chosen = PoissonMidpoint(steps, substeps=substeps, draws=cast("SubstepDraws", draws))
     require(0 <= burn_in < 1, "burn_in", burn_in, "a share of the run, from 0 to below 1")
-    every = max(1, steps // 200) if save is None else save
+    require(chains >= 1, "chains", chains, "a count of at least 1")
+    require(save is None or save >= 1, "save", save, "a number of steps between saved states")
+    every = max(1, steps // _SAVED) if save is None else save
     begin, shape = _start(start, dimension, chains, device)
     _make_folder(out)
     console.print(f"sampling {target}: {chains} chains, {steps} steps of {horizon / steps:.4g} …")

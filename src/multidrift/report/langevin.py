@@ -67,9 +67,11 @@ def trace_plot(chains: Chains, title: str, path: Path) -> None:
         else:
             trace.set_xlabel("time of the simulation", color="#444444")
     more = chains.trajectory.shape[2] - shown
-    rest = f"   ({more} more coordinates are not shown)" if more else ""
+    rest = f"   (the first {shown} of {shown + more} coordinates)" if more else ""
     figure.suptitle(f"{title}{rest}", fontsize=10, x=0.012, ha="left")
-    figure.subplots_adjust(left=0.08, right=0.985, top=1 - 0.45 / figure.get_figheight(), bottom=0.14 if shown > 2 else 0.2)
+    figure.subplots_adjust(
+        left=0.08, right=0.985, top=1 - 0.45 / figure.get_figheight(), bottom=0.14 if shown > 2 else 0.2
+    )
     write_whole(path, FigureCanvasAgg(figure).print_figure)
 
 
