@@ -89,12 +89,14 @@ def main(
     centred = samples - mean
     covariance, covariance_error = over_chains(np.einsum("cnd,cne->cde", centred, centred) / draws)
     quantiles, quantiles_error = over_chains(np.quantile(samples, LEVELS, axis=1).swapaxes(0, 1))
+    _, total_error = over_chains((centred**2 / np.diag(covariance)).mean(axis=(1, 2)))
     method = f"blackjax {blackjax.__version__} NUTS, dense metric, step {STEP_SIZE}, acceptance {acceptance:.3f}"
     arrays = {
         "mean": mean,
         "mean_error": mean_error,
         "covariance": covariance,
         "covariance_error": covariance_error,
+        "total_error": total_error,
         "levels": np.asarray(LEVELS),
         "quantiles": quantiles,
         "quantiles_error": quantiles_error,
