@@ -12,6 +12,7 @@ from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError
 from multidrift.processes.grids import grid_times
 from multidrift.processes.langevin import Overdamped, Underdamped
+from multidrift.processes.variants import pmm_variant, recommended_variant
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
@@ -46,7 +47,9 @@ __all__ = [
     "breast_cancer_posterior",
     "grid_times",
     "method_from_dict",
+    "pmm_variant",
     "potential",
+    "recommended_variant",
     "sample",
     "schedules",
     "steps",

@@ -47,9 +47,9 @@ def probabilities(draws: SubstepDraws, spread: Spread, dtau: Floats) -> Floats:
 def fire_substeps(draws: SubstepDraws, q: Floats, count: int, uniforms: Callable[[int], Floats]) -> Fired:
     """The firings of `count` samples in one step.
 
-    `uniforms(j)` gives the j-th uniform in (0, 1) of every sample, [count]. The cost is that of the firings, whatever K:
-    coins of probability q_i are points of a Poisson process on the clock Σ −log(1 − q_i), and those are drawn by their
-    gaps. A firing of substep 0 is left out, as it corrects nothing.
+    `uniforms(j)` gives the j-th uniform in (0, 1) of every sample, [count]. The cost is that of the firings, whatever
+    K: coins of probability q_i are points of a Poisson process on the clock Σ −log(1 − q_i), and those are drawn by
+    their gaps. A firing of substep 0 is left out, as it corrects nothing.
     """
     if draws == "single":
         chosen = np.searchsorted(np.cumsum(q)[:-1], uniforms(0), side="right")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
 from typing import ClassVar, Self, TypeVar
 
@@ -37,6 +37,7 @@ class Langevin(Process):
     """
 
     horizon: float
+    _: KW_ONLY
     beta: float = 1.0
     preconditioner: Sequence[float] | None = None
     resolution: float | None = None
@@ -166,6 +167,7 @@ class Underdamped(Langevin):
     Raises MultidriftError as `Overdamped` does, and on steps or blocks longer than 30/γ.
     """
 
+    _: KW_ONLY
     friction: float = 1.0
 
     has_velocity: ClassVar[bool] = True

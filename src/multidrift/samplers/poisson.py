@@ -33,8 +33,8 @@ _ROUNDS = 1 << 20  # room for the uniforms of one step in the numbering of all
 class PoissonMidpoint(Method):
     """Freeze D over a step of K `substeps`, then correct it at the few substeps that fire.
 
-    - `draws`: "independent" (a coin for each substep: 2 − 1/K calls a step on average), "single" (one substep, two calls
-      a step) or "midpoint" (no randomness: one correction at the middle of the drift clock, two calls a step)
+    - `draws`: "independent" (a coin for each substep: 2 − 1/K calls a step on average), "single" (one substep, two
+      calls a step) or "midpoint" (no randomness: one correction at the middle of the drift clock, two calls a step)
     - `spread`: "clock" draws substeps in proportion to their length on the drift clock, so that every kick has the size
       of the step; "steps" draws all alike, as the papers do
     - `shared`: one draw for the whole batch in place of one for each sample; it correlates the samples
