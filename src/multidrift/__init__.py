@@ -3,6 +3,7 @@
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.langevin import LangevinDrift, potential
+from multidrift.drifts.regression import LogisticRegression, PosteriorReference, breast_cancer_posterior
 from multidrift.drifts.targets import GaussianMixture
 from multidrift.plans.advice import PlanWarning
 from multidrift.plans.plan import Plan
@@ -30,6 +31,7 @@ __all__ = [
     "GaussianMixture",
     "Ladder",
     "LangevinDrift",
+    "LogisticRegression",
     "Method",
     "MultidriftError",
     "Multilevel",
@@ -38,9 +40,11 @@ __all__ = [
     "Plan",
     "PlanWarning",
     "PoissonMidpoint",
+    "PosteriorReference",
     "Result",
     "State",
     "Underdamped",
+    "breast_cancer_posterior",
     "grid_times",
     "method_from_dict",
     "pmm_variant",
