@@ -92,7 +92,19 @@ def where() -> str:
     )
 
 
+def substeps() -> str:
+    """Milliseconds a call by the number of substeps."""
+    record = results("substeps")
+    lines = [
+        [e["label"], *(f"{value:.2f}" for value in e["milliseconds_a_call"].values()), f"{e['ratio']:.2f}"]
+        for e in record["entries"]
+    ]
+    sizes = [f"K = {size}" for size in record["entries"][0]["milliseconds_a_call"]]
+    return rows(["ms a network call", *sizes, "K = 1000 over K = 10"], lines)
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
+    "substeps": substeps,
     "poisson-reached": reached,
     "poisson-settings": every_setting,
     "poisson-machine": where,
