@@ -56,8 +56,12 @@ class Record:
             self.header = kept | self.header
 
     def add(self, entry: dict[str, object]) -> None:
-        """Keep one more entry."""
-        self.entries.append(entry)
+        """Keep one more entry, in the place of the one of the same name if there is one."""
+        names = [_name(known) for known in self.entries]
+        if _name(entry) in names:
+            self.entries[names.index(_name(entry))] = entry
+        else:
+            self.entries.append(entry)
         self.write()
 
     def write(self) -> None:
@@ -65,3 +69,14 @@ class Record:
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps(self.header | {"entries": self.entries}, indent=1) + "\n"
         write_whole(self.path, lambda partial: partial.write_text(text))
+
+    @staticmethod
+    def kept(name: str) -> Record:
+        """The record as it is on disk, to measure a part of it again."""
+        header = json.loads((RESULTS / f"{name}.json").read_text())
+        return Record(name, header, header.pop("entries"))
+
+
+def _name(entry: dict[str, object]) -> tuple[object, ...]:
+    """What tells the entries of one record apart."""
+    return tuple(entry.get(key) for key in ("eta", "label", "level", "steps"))
