@@ -27,7 +27,6 @@ from benchmarks.langevin_problems import PROBLEMS, Problem
 from benchmarks.record import Record, machine
 from multidrift.samplers.method import Method
 
-SUBSTEPS = 8
 DRAWS = ("independent", "single", "midpoint")
 PROCESSES = ("overdamped", "underdamped")
 Dynamics: TypeAlias = md.Overdamped | md.Underdamped
@@ -48,7 +47,16 @@ class Bench:
 
     def keep(self, process: str, label: str, budget: int, found: dict[str, object]) -> None:
         """One entry, on disk at once."""
-        self.record.add({"problem": self.name, "process": process, "label": label, "budget": budget, **found})
+        self.record.add(
+            {
+                "problem": self.name,
+                "chains": self.problem.chains,
+                "process": process,
+                "label": label,
+                "budget": budget,
+                **found,
+            }
+        )
         self.console.print(
             f"{self.name:16s} {process:12s} {label:30s} {found['steps']:5d} steps {found['calls']:7.1f} calls  "
             f"bias {found['bias']:+.5f} ± {found['error']:.5f}  {found['seconds']:.1f} s"
@@ -58,7 +66,7 @@ class Bench:
         """Langevin Monte Carlo, and Poisson midpoint with its three draws."""
         horizon = self.problem.horizon[process]
         for budget in self.problem.calls[process]:
-            for label, method in methods(budget):
+            for label, method in methods(budget, self.problem.substeps):
                 if self.has(process, label, budget):
                     continue
                 dynamics = _dynamics(process, self.problem)
@@ -102,11 +110,11 @@ class Bench:
                 self.keep(process, peer.label, budget, found | {"acceptance": run.acceptance})
 
 
-def methods(budget: int) -> Iterator[tuple[str, Method]]:
+def methods(budget: int, substeps: int) -> Iterator[tuple[str, Method]]:
     """(label, method) of ours for so many gradient calls."""
     yield "Euler", md.Euler(budget)
     for draws in DRAWS:
-        yield f"Poisson midpoint, {draws}", md.PoissonMidpoint(budget // 2, substeps=SUBSTEPS, draws=draws)
+        yield f"Poisson midpoint, {draws}", md.PoissonMidpoint(budget // 2, substeps=substeps, draws=draws)
 
 
 def _dynamics(process: str, problem: Problem) -> Dynamics:
@@ -138,7 +146,7 @@ def main(
     about = machine("cpu")
     if peers:
         about["peers"] = {name: version(name) for name in ("jax", "diffrax", "blackjax")}
-    header = {"benchmark": "langevin", "machine": about, "substeps": SUBSTEPS}
+    header = {"benchmark": "langevin", "machine": about}
     record = Record("langevin", header)
     if resume and record.path.is_file():
         kept = json.loads(record.path.read_text())

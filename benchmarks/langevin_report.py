@@ -97,9 +97,19 @@ def _cell(entry: Entry | None) -> str:
     return f"{100 * entry['bias']:+.2f} ± {100 * entry['error']:.2f}"
 
 
+def claims() -> str:
+    """Variance of a unit Gaussian at the two settings the claims are about."""
+    lines = [["", "sampler", "steps", "calls", "variance off by"], ["---"] * 5]
+    for process in ("overdamped", "underdamped"):
+        for label, entries in curves("claims", process).items():
+            e = entries[0]
+            lines.append([process, label, str(e["steps"]), f"{e['calls']:.0f}", f"{_cell(e)} %"])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def at_equal_bias() -> str:
     """Gradient calls for a bias of 1%, interpolated, and how many times fewer than Euler's."""
-    lines = [["", "", "calls for 1%", "fewer than Euler"], ["---"] * 4]
+    lines = [["", "sampler", "calls for 1%", "fewer than Euler"], ["---"] * 4]
     for problem, title in NAMES.items():
         for process in ("overdamped", "underdamped"):
             found = curves(problem, process)

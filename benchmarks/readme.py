@@ -10,6 +10,7 @@ import os
 import re
 import statistics
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,10 +18,16 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks import langevin_report
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "multilevel.md", ROOT / "docs" / "ladder.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "multilevel.md",
+    ROOT / "docs" / "ladder.md",
+    ROOT / "docs" / "langevin.md",
+)
 PLOT = ROOT / "docs" / "multilevel.png"
 Entry: TypeAlias = dict[str, object]
 
@@ -197,6 +204,10 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "machine": where,
     "ddpm": lambda: every_setting(1.0),
     "ddim": lambda: every_setting(0.0),
+    "langevin-claims": langevin_report.claims,
+    "langevin-equal": langevin_report.at_equal_bias,
+    "langevin-machine": langevin_report.where,
+    **{f"langevin-{name}": partial(langevin_report.bias_table, name) for name in langevin_report.NAMES},
 }
 
 
@@ -242,10 +253,11 @@ def plot() -> None:
 def main() -> None:
     """Fill all pages and draw the plot."""
     for page in PAGES:
-        partial = page.with_suffix(".partial")
-        partial.write_text(filled(page.read_text()))
-        os.replace(partial, page)
+        beside = page.with_suffix(".partial")
+        beside.write_text(filled(page.read_text()))
+        os.replace(beside, page)
     plot()
+    langevin_report.plot()
 
 
 if __name__ == "__main__":
