@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.record import RESULTS
+from benchmarks.tables import Entry, results, rows
 from multidrift.processes.files import write_whole
 
 PLOT = Path(__file__).parent.parent / "docs" / "langevin.png"
-Entry: TypeAlias = dict[str, object]
 NAMES = {
     "gaussian": "unit Gaussian",
     "ill-conditioned": "Gaussian, condition 100, d = 10",
@@ -38,15 +37,10 @@ STYLES = {
 _CLEAR = 3.0  # standard errors a bias must be away from zero to count for a slope
 
 
-def record() -> dict[str, object]:
-    """The kept result."""
-    return json.loads((RESULTS / "langevin.json").read_text())
-
-
 def curves(problem: str, process: str) -> dict[str, list[Entry]]:
     """The entries of one panel by sampler, by rising cost."""
     found: dict[str, list[Entry]] = {}
-    for e in record()["entries"]:
+    for e in results("langevin")["entries"]:
         if e["problem"] == problem and e["process"] == process:
             found.setdefault(e["label"], []).append(e)
     return {label: sorted(entries, key=lambda e: e["calls"]) for label, entries in found.items()}
@@ -78,14 +72,13 @@ def bias_table(problem: str) -> str:
     for process in ("overdamped", "underdamped"):
         found = curves(problem, process)
         budgets = sorted({e["budget"] for entries in found.values() for e in entries})
-        lines = [[process, *(f"{budget} calls" for budget in budgets), "order of the bias"]]
-        lines.append(["---"] * len(lines[0]))
+        lines = []
         for label, entries in found.items():
             by_budget = {e["budget"]: e for e in entries}
             cells = [_cell(by_budget.get(budget)) for budget in budgets]
             order = slope(entries)
             lines.append([label, *cells, "–" if order is None else f"{order[0]:.2f} ± {order[1]:.2f}"])
-        blocks.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        blocks.append(rows([process, *(f"{budget} calls" for budget in budgets), "order of the bias"], lines))
     return "\n\n".join(blocks)
 
 
@@ -99,17 +92,17 @@ def _cell(entry: Entry | None) -> str:
 
 def claims() -> str:
     """Variance of a unit Gaussian at the two settings the claims are about."""
-    lines = [["", "sampler", "steps", "calls", "variance off by"], ["---"] * 5]
+    lines = []
     for process in ("overdamped", "underdamped"):
         for label, entries in curves("claims", process).items():
             e = entries[0]
             lines.append([process, label, str(e["steps"]), f"{e['calls']:.0f}", f"{_cell(e)} %"])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return rows(["", "sampler", "steps", "calls", "variance off by"], lines)
 
 
 def at_equal_bias() -> str:
     """Gradient calls for a bias of 1%, interpolated, and how many times fewer than Euler's."""
-    lines = [["", "sampler", "calls for 1%", "fewer than Euler"], ["---"] * 4]
+    lines = []
     for problem, title in NAMES.items():
         for process in ("overdamped", "underdamped"):
             found = curves(problem, process)
@@ -121,7 +114,7 @@ def at_equal_bias() -> str:
                 )
                 ratio = "" if calls is None or euler is None else f"{euler / calls:.1f}×"
                 lines.append([f"{title}, {process}", label, f"over {most:.0f}" if calls is None else written, ratio])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return rows(["", "sampler", "calls for 1%", "fewer than Euler"], lines)
 
 
 def _calls_for(entries: list[Entry], level: float) -> float | None:
@@ -139,7 +132,7 @@ def _calls_for(entries: list[Entry], level: float) -> float | None:
 
 def where() -> str:
     """What it was measured on."""
-    found = record()
+    found = results("langevin")
     about = found["machine"]
     versions = ", ".join(f"{name} {v}" for name, v in (about["versions"] | about.get("peers", {})).items())
     return f"{about['device']}, {about['threads']} threads, {versions}; {found['seconds'] / 60:.0f} minutes in all."
@@ -179,3 +172,11 @@ def _curve(axes: Axes, label: str, entries: list[Entry]) -> object:
         if size < 2 * error:
             axes.plot(x, size, marker=marker, ms=5, mfc="white", mec=colour, zorder=5)
     return drawn
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "langevin-claims": claims,
+    "langevin-equal": at_equal_bias,
+    "langevin-machine": where,
+    **{f"langevin-{problem}": partial(bias_table, problem) for problem in NAMES},
+}

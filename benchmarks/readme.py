@@ -5,47 +5,27 @@ python -m benchmarks.readme            # after a benchmark; `make test` checks t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import statistics
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks import langevin_report
-from benchmarks.record import RESULTS
+from benchmarks import langevin_report, poisson_report
+from benchmarks.tables import Entry, results, rows
 
 ROOT = Path(__file__).parent.parent
-PAGES = (
-    ROOT / "README.md",
-    ROOT / "docs" / "multilevel.md",
-    ROOT / "docs" / "ladder.md",
-    ROOT / "docs" / "langevin.md",
-)
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("multilevel", "ladder", "langevin")))
 PLOT = ROOT / "docs" / "multilevel.png"
-Entry: TypeAlias = dict[str, object]
-
-
-def results(name: str) -> dict[str, object]:
-    """The kept result of one benchmark."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def mean_error(entry: Entry) -> float:
     """Mean error over plan seeds and images."""
     return statistics.fmean(entry["errors"])
-
-
-def rows(header: list[str], lines: Iterable[list[str]]) -> str:
-    """A Markdown table."""
-    table = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in table)
 
 
 def pretty(entry: Entry) -> list[str]:
@@ -204,10 +184,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "machine": where,
     "ddpm": lambda: every_setting(1.0),
     "ddim": lambda: every_setting(0.0),
-    "langevin-claims": langevin_report.claims,
-    "langevin-equal": langevin_report.at_equal_bias,
-    "langevin-machine": langevin_report.where,
-    **{f"langevin-{name}": partial(langevin_report.bias_table, name) for name in langevin_report.NAMES},
+    **poisson_report.SECTIONS,
+    **langevin_report.SECTIONS,
 }
 
 

@@ -11,6 +11,7 @@ import diffusers
 import torch
 
 import multidrift as md
+from multidrift.processes.errors import require
 from multidrift.processes.files import write_whole
 
 RESULTS = Path(__file__).parent / "results"
@@ -45,6 +46,14 @@ class Record:
     def path(self) -> Path:
         """The file this record is kept in."""
         return RESULTS / f"{self.name}.json"
+
+    def resume(self) -> None:
+        """Go on from the file, if there is one; its entries must be of as many images as these."""
+        if self.path.is_file():
+            kept = json.loads(self.path.read_text())
+            require(kept["count"] == self.header["count"], "count", self.header["count"], f"{kept['count']}, as kept")
+            self.entries = kept.pop("entries")
+            self.header = kept | self.header
 
     def add(self, entry: dict[str, object]) -> None:
         """Keep one more entry."""

@@ -12,14 +12,18 @@ from rich.table import Table
 
 from multidrift.drifts.ladder import Ladder
 from multidrift.plans.draws import Draws
+from multidrift.plans.substeps import SubstepDraws
 from multidrift.processes.clocks import Holds
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.grids import Grid
+from multidrift.processes.schedules import Discrete
+from multidrift.processes.variants import Variant, pmm_variant
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.poisson import PoissonMidpoint
 from multidrift.samplers.result import Result, save_image
 from multidrift.samplers.sample import sample
 
@@ -30,6 +34,7 @@ class MethodName(StrEnum):
     euler = "euler"
     multistep = "multistep"
     multilevel = "multilevel"
+    poisson = "poisson"
 
 
 def sample_command(
@@ -41,13 +46,22 @@ def sample_command(
     ] = "digits",
     level: Annotated[str | None, typer.Option(help="The network to use, such as f1; the best by default.")] = None,
     method: Annotated[
-        MethodName, typer.Option(help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM.")
+        MethodName,
+        typer.Option(help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM. poisson: Poisson midpoint."),
     ] = MethodName.euler,
-    steps: Annotated[int, typer.Option(help="Calls of the network.")] = 50,
+    steps: Annotated[int, typer.Option(help="Steps: calls of the network, of which poisson takes two a step.")] = 50,
     levels: Annotated[str | None, typer.Option(help="multilevel: the levels to use, such as f1,f5.")] = None,
     calls: Annotated[str | None, typer.Option(help="multilevel: expected calls of each level, such as 80,20.")] = None,
-    draws: Annotated[str, typer.Option(help="multilevel: systematic, independent or midpoint.")] = "systematic",
-    plan_seed: Annotated[int, typer.Option(help="multilevel: seed of the draws.")] = 0,
+    draws: Annotated[
+        str | None,
+        typer.Option(help="multilevel: systematic, independent, midpoint. poisson: independent, single, midpoint."),
+    ] = None,
+    substeps: Annotated[int, typer.Option(help="poisson: small steps that one large step stands for.")] = 20,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="The reverse SDE as the paper's 1a, 1b, 1c, 1d, 2 or 3 in place of eta and holds."),
+    ] = None,
+    plan_seed: Annotated[int, typer.Option(help="multilevel, poisson: seed of the draws.")] = 0,
     order: Annotated[int, typer.Option(help="Order of the multistep method: 1, 2 or 3.")] = 2,
     eta: Annotated[float, typer.Option(help="Amount of noise: 0 is DDIM (an ODE), 1 is DDPM (an SDE).")] = 1.0,
     holds: Annotated[str, typer.Option(help="Held over a step: data, noise, score or ddpm.")] = "data",
@@ -66,6 +80,8 @@ def sample_command(
       multidrift sample --method multistep --eta 0 --steps 20 --out folder/
 
       multidrift sample --method multilevel --levels f1,f5 --calls 80,20 --steps 80
+
+      multidrift sample --method poisson --steps 25 --substeps 40 --grid linspace
     """
     console = Console(stderr=True)
     networks = _ladder(ladder).to(device)
@@ -79,10 +95,16 @@ def sample_command(
         case MethodName.multilevel:
             names = None if levels is None else tuple(levels.split(","))
             chosen = Multilevel(
-                steps, cast("Grid", grid), levels=names, calls=_numbers(calls), draws=cast("Draws", draws)
+                steps,
+                cast("Grid", grid),
+                levels=names,
+                calls=_numbers(calls),
+                draws=cast("Draws", draws or "systematic"),
             )
-    assert networks.schedule is not None  # ladders in folders are Denoisers
-    process = Diffusion(networks.schedule, eta, cast("Holds", holds))
+        case MethodName.poisson:
+            firing = cast("SubstepDraws", draws or "independent")
+            chosen = PoissonMidpoint(steps, cast("Grid", grid), substeps=substeps, draws=firing)
+    process = _process(networks, eta, cast("Holds", holds), variant)
     _check_target(out)
     console.print(f"drawing {count} images with {level or networks.top} …")
     result = sample(
@@ -90,6 +112,15 @@ def sample_command(
     )
     _write(result, out, first)
     _report(console, result, out)
+
+
+def _process(networks: Ladder, eta: float, holds: Holds, variant: str | None) -> Diffusion:
+    assert networks.schedule is not None  # ladders in folders are Denoisers
+    if variant is None:
+        return Diffusion(networks.schedule, eta, holds)
+    require(isinstance(networks.schedule, Discrete), "variant", variant, "a ladder with training steps")
+    assert isinstance(networks.schedule, Discrete)
+    return pmm_variant(cast("Variant", variant), networks.schedule)
 
 
 def _numbers(calls: str | None) -> tuple[float, ...]:
