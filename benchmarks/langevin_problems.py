@@ -92,7 +92,7 @@ def _of_mixture(
 def unit_gaussian() -> Problem:
     """Two independent standard normals; what is measured does not depend on their number."""
     target = md.GaussianMixture.gaussian(np.zeros(2), np.eye(2))
-    problem = _of_mixture("unit Gaussian", target, 100_000, 16.0, (32, 64, 128, 256), (32, 64, 128, 256))
+    problem = _of_mixture("unit Gaussian", target, 100_000, 16.0, (32, 64, 128, 256), (32, 48, 64, 128, 256))
     return replace(problem, score=lambda y: -y)  # the mixture's formulas would cost more than the sampler
 
 
