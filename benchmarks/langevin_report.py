@@ -35,6 +35,7 @@ STYLES = {
     "diffrax QUICSORT": ("C6", "*", "--"),
 }
 _CLEAR = 3.0  # standard errors a bias must be away from zero to count for a slope
+_UNSTABLE = 0.5  # a bias above this is of steps too large to speak of an order
 
 
 def curves(problem: str, process: str) -> dict[str, list[Entry]]:
@@ -47,12 +48,12 @@ def curves(problem: str, process: str) -> dict[str, list[Entry]]:
 
 
 def slope(entries: list[Entry]) -> tuple[float, float] | None:
-    """Order of the bias in the step, and half of its 95% interval; None with fewer than two clear biases of one sign.
+    """Order of the bias in the step, and half of its 95% interval; None without two clear biases of one sign.
 
     Regression of log |bias| on log calls, weighted by the errors of the logarithms; the interval is widened where the
     points scatter more than these say.
     """
-    clear = [e for e in entries if abs(e["bias"]) > _CLEAR * e["error"]]
+    clear = [e for e in entries if _CLEAR * e["error"] < abs(e["bias"]) < _UNSTABLE]
     if len(clear) < 2 or len({math.copysign(1, e["bias"]) for e in clear}) > 1:
         return None
     x = np.log([e["calls"] for e in clear])
@@ -106,15 +107,26 @@ def at_equal_bias() -> str:
     for problem, title in NAMES.items():
         for process in ("overdamped", "underdamped"):
             found = curves(problem, process)
-            euler = _calls_for(found.get("Euler", []), 0.01)
+            euler = _euler_calls_for(found.get("Euler", []), 0.01)
             for label, entries in found.items():
-                calls, most = _calls_for(entries, 0.01), entries[-1]["calls"]
-                written = (
-                    f"{calls:.0f}" if calls and calls > entries[0]["calls"] else f"at most {entries[0]['calls']:.0f}"
-                )
-                ratio = "" if calls is None or euler is None else f"{euler / calls:.1f}×"
-                lines.append([f"{title}, {process}", label, f"over {most:.0f}" if calls is None else written, ratio])
+                calls, least, most = _calls_for(entries, 0.01), entries[0]["calls"], entries[-1]["calls"]
+                if label == "Euler" and euler is not None:
+                    written, ratio = f"≈ {euler:.0f}", ""
+                elif calls is None:
+                    written, ratio = f"over {most:.0f}", ""
+                else:
+                    bound = calls <= least
+                    written = f"at most {least:.0f}" if bound else f"{calls:.0f}"
+                    ratio = f"{'over ' if bound else ''}{euler / calls:.1f}×" if euler else ""
+                lines.append([f"{title}, {process}", label, written, ratio])
     return rows(["", "sampler", "calls for 1%", "fewer than Euler"], lines)
+
+
+def _euler_calls_for(entries: list[Entry], level: float) -> float | None:
+    """Euler's calls for a bias of `level`; beyond the last setting by its first order, bias · calls = constant."""
+    if not entries:
+        return None
+    return _calls_for(entries, level) or entries[-1]["calls"] * abs(entries[-1]["bias"]) / level
 
 
 def _calls_for(entries: list[Entry], level: float) -> float | None:
@@ -135,7 +147,11 @@ def where() -> str:
     found = results("langevin")
     about = found["machine"]
     versions = ", ".join(f"{name} {v}" for name, v in (about["versions"] | about.get("peers", {})).items())
-    return f"{about['device']}, {about['threads']} threads, {versions}; {found['seconds'] / 60:.0f} minutes in all."
+    minutes = sum(e["seconds"] for e in found["entries"]) / 60
+    return (
+        f"{about['device']}, {about['threads']} thread(s), {versions}. The runs took {minutes:.0f} minutes, on a "
+        f"machine that others used too; compiling the peers comes on top. Seconds are kept but not compared."
+    )
 
 
 def plot() -> None:
@@ -148,7 +164,10 @@ def plot() -> None:
             for label, entries in curves(problem, process).items():
                 seen.setdefault(label, _curve(axes, label, entries))
             axes.set(xscale="log", yscale="log", ylim=(2e-4, 1.5))
-            axes.grid(visible=True, which="both", alpha=0.2)
+            budgets = sorted({e["budget"] for entries in curves(problem, process).values() for e in entries})
+            axes.set_xticks(budgets, [str(budget) for budget in budgets])
+            axes.minorticks_off()
+            axes.grid(visible=True, alpha=0.2)
             if row == 0:
                 axes.set_title(title, fontsize=10)
             else:
