@@ -11,7 +11,6 @@ steps as these pay for; every entry has its own seed.
 from __future__ import annotations
 
 import json
-import time
 import zlib
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -27,7 +26,6 @@ from benchmarks.langevin_problems import PROBLEMS, Problem
 from benchmarks.record import Record, machine
 from multidrift.samplers.method import Method
 
-SUBSTEPS = 8
 DRAWS = ("independent", "single", "midpoint")
 PROCESSES = ("overdamped", "underdamped")
 Dynamics: TypeAlias = md.Overdamped | md.Underdamped
@@ -48,7 +46,16 @@ class Bench:
 
     def keep(self, process: str, label: str, budget: int, found: dict[str, object]) -> None:
         """One entry, on disk at once."""
-        self.record.add({"problem": self.name, "process": process, "label": label, "budget": budget, **found})
+        self.record.add(
+            {
+                "problem": self.name,
+                "chains": self.problem.chains,
+                "process": process,
+                "label": label,
+                "budget": budget,
+                **found,
+            }
+        )
         self.console.print(
             f"{self.name:16s} {process:12s} {label:30s} {found['steps']:5d} steps {found['calls']:7.1f} calls  "
             f"bias {found['bias']:+.5f} ± {found['error']:.5f}  {found['seconds']:.1f} s"
@@ -58,7 +65,7 @@ class Bench:
         """Langevin Monte Carlo, and Poisson midpoint with its three draws."""
         horizon = self.problem.horizon[process]
         for budget in self.problem.calls[process]:
-            for label, method in methods(budget):
+            for label, method in methods(budget, self.problem.substeps):
                 if self.has(process, label, budget):
                     continue
                 dynamics = _dynamics(process, self.problem)
@@ -102,11 +109,11 @@ class Bench:
                 self.keep(process, peer.label, budget, found | {"acceptance": run.acceptance})
 
 
-def methods(budget: int) -> Iterator[tuple[str, Method]]:
+def methods(budget: int, substeps: int) -> Iterator[tuple[str, Method]]:
     """(label, method) of ours for so many gradient calls."""
     yield "Euler", md.Euler(budget)
     for draws in DRAWS:
-        yield f"Poisson midpoint, {draws}", md.PoissonMidpoint(budget // 2, substeps=SUBSTEPS, draws=draws)
+        yield f"Poisson midpoint, {draws}", md.PoissonMidpoint(budget // 2, substeps=substeps, draws=draws)
 
 
 def _dynamics(process: str, problem: Problem) -> Dynamics:
@@ -134,25 +141,20 @@ def main(
     resume: Annotated[bool, typer.Option("--resume", help="Keep what is in the result, measure the rest.")] = False,
 ) -> None:
     """Measure the bias of all samplers on all problems."""
-    began = time.perf_counter()
     about = machine("cpu")
     if peers:
         about["peers"] = {name: version(name) for name in ("jax", "diffrax", "blackjax")}
-    header = {"benchmark": "langevin", "machine": about, "substeps": SUBSTEPS}
+    header = {"benchmark": "langevin", "machine": about}
     record = Record("langevin", header)
     if resume and record.path.is_file():
         kept = json.loads(record.path.read_text())
         record.entries = kept["entries"]
-        record.header["seconds"] = kept.get("seconds", 0.0)
-    before = record.header.get("seconds", 0.0)
     for name in problems.split(","):
         bench = Bench(name, record)
         for process in PROCESSES:
             bench.ours(process)
             if peers:
                 bench.peers(process)
-    record.header["seconds"] = before + time.perf_counter() - began
-    record.write()
 
 
 if __name__ == "__main__":

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.record import RESULTS
+from benchmarks.tables import Entry, results, rows
 from multidrift.processes.files import write_whole
 
 PLOT = Path(__file__).parent.parent / "docs" / "langevin.png"
-Entry: TypeAlias = dict[str, object]
 NAMES = {
     "gaussian": "unit Gaussian",
     "ill-conditioned": "Gaussian, condition 100, d = 10",
@@ -36,29 +35,25 @@ STYLES = {
     "diffrax QUICSORT": ("C6", "*", "--"),
 }
 _CLEAR = 3.0  # standard errors a bias must be away from zero to count for a slope
-
-
-def record() -> dict[str, object]:
-    """The kept result."""
-    return json.loads((RESULTS / "langevin.json").read_text())
+_UNSTABLE = 0.5  # a bias above this is of steps too large to speak of an order
 
 
 def curves(problem: str, process: str) -> dict[str, list[Entry]]:
     """The entries of one panel by sampler, by rising cost."""
     found: dict[str, list[Entry]] = {}
-    for e in record()["entries"]:
+    for e in results("langevin")["entries"]:
         if e["problem"] == problem and e["process"] == process:
             found.setdefault(e["label"], []).append(e)
     return {label: sorted(entries, key=lambda e: e["calls"]) for label, entries in found.items()}
 
 
 def slope(entries: list[Entry]) -> tuple[float, float] | None:
-    """Order of the bias in the step, and half of its 95% interval; None with fewer than two clear biases of one sign.
+    """Order of the bias in the step, and half of its 95% interval; None without two clear biases of one sign.
 
     Regression of log |bias| on log calls, weighted by the errors of the logarithms; the interval is widened where the
     points scatter more than these say.
     """
-    clear = [e for e in entries if abs(e["bias"]) > _CLEAR * e["error"]]
+    clear = [e for e in entries if _CLEAR * e["error"] < abs(e["bias"]) < _UNSTABLE]
     if len(clear) < 2 or len({math.copysign(1, e["bias"]) for e in clear}) > 1:
         return None
     x = np.log([e["calls"] for e in clear])
@@ -78,14 +73,13 @@ def bias_table(problem: str) -> str:
     for process in ("overdamped", "underdamped"):
         found = curves(problem, process)
         budgets = sorted({e["budget"] for entries in found.values() for e in entries})
-        lines = [[process, *(f"{budget} calls" for budget in budgets), "order of the bias"]]
-        lines.append(["---"] * len(lines[0]))
+        lines = []
         for label, entries in found.items():
             by_budget = {e["budget"]: e for e in entries}
             cells = [_cell(by_budget.get(budget)) for budget in budgets]
             order = slope(entries)
             lines.append([label, *cells, "–" if order is None else f"{order[0]:.2f} ± {order[1]:.2f}"])
-        blocks.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        blocks.append(rows([process, *(f"{budget} calls" for budget in budgets), "order of the bias"], lines))
     return "\n\n".join(blocks)
 
 
@@ -97,21 +91,42 @@ def _cell(entry: Entry | None) -> str:
     return f"{100 * entry['bias']:+.2f} ± {100 * entry['error']:.2f}"
 
 
+def claims() -> str:
+    """Variance of a unit Gaussian at the two settings the claims are about."""
+    lines = []
+    for process in ("overdamped", "underdamped"):
+        for label, entries in curves("claims", process).items():
+            e = entries[0]
+            lines.append([process, label, str(e["steps"]), f"{e['calls']:.0f}", f"{_cell(e)} %"])
+    return rows(["", "sampler", "steps", "calls", "variance off by"], lines)
+
+
 def at_equal_bias() -> str:
     """Gradient calls for a bias of 1%, interpolated, and how many times fewer than Euler's."""
-    lines = [["", "", "calls for 1%", "fewer than Euler"], ["---"] * 4]
+    lines = []
     for problem, title in NAMES.items():
         for process in ("overdamped", "underdamped"):
             found = curves(problem, process)
-            euler = _calls_for(found.get("Euler", []), 0.01)
+            euler = _euler_calls_for(found.get("Euler", []), 0.01)
             for label, entries in found.items():
-                calls, most = _calls_for(entries, 0.01), entries[-1]["calls"]
-                written = (
-                    f"{calls:.0f}" if calls and calls > entries[0]["calls"] else f"at most {entries[0]['calls']:.0f}"
-                )
-                ratio = "" if calls is None or euler is None else f"{euler / calls:.1f}×"
-                lines.append([f"{title}, {process}", label, f"over {most:.0f}" if calls is None else written, ratio])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+                calls, least, most = _calls_for(entries, 0.01), entries[0]["calls"], entries[-1]["calls"]
+                if label == "Euler" and euler is not None:
+                    written, ratio = f"≈ {euler:.0f}", ""
+                elif calls is None:
+                    written, ratio = f"over {most:.0f}", ""
+                else:
+                    bound = calls <= least
+                    written = f"at most {least:.0f}" if bound else f"{calls:.0f}"
+                    ratio = f"{'over ' if bound else ''}{euler / calls:.1f}×" if euler else ""
+                lines.append([f"{title}, {process}", label, written, ratio])
+    return rows(["", "sampler", "calls for 1%", "fewer than Euler"], lines)
+
+
+def _euler_calls_for(entries: list[Entry], level: float) -> float | None:
+    """Euler's calls for a bias of `level`; beyond the last setting by its first order, bias · calls = constant."""
+    if not entries:
+        return None
+    return _calls_for(entries, level) or entries[-1]["calls"] * abs(entries[-1]["bias"]) / level
 
 
 def _calls_for(entries: list[Entry], level: float) -> float | None:
@@ -129,10 +144,14 @@ def _calls_for(entries: list[Entry], level: float) -> float | None:
 
 def where() -> str:
     """What it was measured on."""
-    found = record()
+    found = results("langevin")
     about = found["machine"]
     versions = ", ".join(f"{name} {v}" for name, v in (about["versions"] | about.get("peers", {})).items())
-    return f"{about['device']}, {about['threads']} threads, {versions}; {found['seconds'] / 60:.0f} minutes in all."
+    minutes = sum(e["seconds"] for e in found["entries"]) / 60
+    return (
+        f"{about['device']}, {about['threads']} thread(s), {versions}. The runs took {minutes:.0f} minutes, on a "
+        f"machine that others used too; compiling the peers comes on top. Seconds are kept but not compared."
+    )
 
 
 def plot() -> None:
@@ -145,7 +164,10 @@ def plot() -> None:
             for label, entries in curves(problem, process).items():
                 seen.setdefault(label, _curve(axes, label, entries))
             axes.set(xscale="log", yscale="log", ylim=(2e-4, 1.5))
-            axes.grid(visible=True, which="both", alpha=0.2)
+            budgets = sorted({e["budget"] for entries in curves(problem, process).values() for e in entries})
+            axes.set_xticks(budgets, [str(budget) for budget in budgets])
+            axes.minorticks_off()
+            axes.grid(visible=True, alpha=0.2)
             if row == 0:
                 axes.set_title(title, fontsize=10)
             else:
@@ -169,3 +191,11 @@ def _curve(axes: Axes, label: str, entries: list[Entry]) -> object:
         if size < 2 * error:
             axes.plot(x, size, marker=marker, ms=5, mfc="white", mec=colour, zorder=5)
     return drawn
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "langevin-claims": claims,
+    "langevin-equal": at_equal_bias,
+    "langevin-machine": where,
+    **{f"langevin-{problem}": partial(bias_table, problem) for problem in NAMES},
+}

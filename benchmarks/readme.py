@@ -15,11 +15,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks import poisson_report
+from benchmarks import langevin_report, poisson_report
 from benchmarks.tables import Entry, results, rows
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("multilevel", "ladder")))
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("multilevel", "ladder", "langevin")))
 PLOT = ROOT / "docs" / "multilevel.png"
 
 
@@ -186,6 +186,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ddpm": lambda: every_setting(1.0),
     "ddim": lambda: every_setting(0.0),
     **poisson_report.SECTIONS,
+    **langevin_report.SECTIONS,
 }
 
 
@@ -236,10 +237,11 @@ def plot() -> None:
 def main() -> None:
     """Fill all pages and draw the plot."""
     for page in PAGES:
-        partial = page.with_suffix(".partial")
-        partial.write_text(filled(page.read_text()))
-        os.replace(partial, page)
+        beside = page.with_suffix(".partial")
+        beside.write_text(filled(page.read_text()))
+        os.replace(beside, page)
     plot()
+    langevin_report.plot()
 
 
 if __name__ == "__main__":
