@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import multidrift as md
@@ -29,6 +29,7 @@ from benchmarks.peers import SPACINGS, Peer, run_peer
 from benchmarks.record import Record, machine
 from multidrift.evaluation.coupled import squared_distances
 from multidrift.plans.draws import Draws
+from multidrift.processes.files import write_whole
 from multidrift.processes.grids import Grid
 from multidrift.samplers.method import Method
 
@@ -81,17 +82,18 @@ class Bench:
 
     def refer(self, steps: int, folder: Path | None) -> tuple[Tensor, Tensor]:
         """(end, start) of the reference, read from the folder where it is there and kept there where it is not."""
-        kept = None if folder is None else folder / f"reference-eta{self.eta:g}-{steps}-{self.count}.pt"
+        kept = None if folder is None else folder / f"reference-eta{self.eta:g}-{steps}-{self.count}.safetensors"
         if kept is not None and kept.is_file():
-            return torch.load(kept)
+            found = load_file(kept)
+            return found["end"], found["start"]
         began = time.perf_counter()
         result = md.sample(self.ladder, md.Euler(steps), self.process, count=self.count, save=steps)
         self.console.print(f"{self.name}: reference in {time.perf_counter() - began:.0f} s")
-        found = result.samples, result.trajectory[0]
+        end, start = result.samples, result.trajectory[0]
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(found, kept)
-        return found
+            write_whole(kept, lambda partial: save_file({"end": end, "start": start.contiguous()}, partial))
+        return end, start
 
     def wanted(self, label: str, steps: int) -> bool:
         """Whether this setting is to be measured."""
