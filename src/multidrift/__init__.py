@@ -17,6 +17,7 @@ from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.picard import ConvergenceWarning, Picard
 from multidrift.samplers.poisson import PoissonMidpoint
 from multidrift.samplers.result import Result, State
 from multidrift.samplers.sample import sample, steps
@@ -24,6 +25,7 @@ from multidrift.samplers.sample import sample, steps
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConvergenceWarning",
     "Denoiser",
     "Diffusion",
     "Euler",
@@ -35,6 +37,7 @@ __all__ = [
     "Multilevel",
     "Multistep",
     "Overdamped",
+    "Picard",
     "Plan",
     "PlanWarning",
     "PoissonMidpoint",

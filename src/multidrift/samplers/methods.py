@@ -10,9 +10,10 @@ from multidrift.samplers.euler import Euler
 from multidrift.samplers.method import Method
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.picard import Picard
 from multidrift.samplers.poisson import PoissonMidpoint
 
-METHODS: tuple[type[Method], ...] = (Euler, Multistep, Multilevel, PoissonMidpoint)
+METHODS: tuple[type[Method], ...] = (Euler, Multistep, Multilevel, PoissonMidpoint, Picard)
 
 
 def method_from_dict(values: Mapping[str, object]) -> Method:

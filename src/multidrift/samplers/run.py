@@ -95,8 +95,12 @@ class Run:
         return noise * (root[..., None] if self.process.has_velocity else root)
 
     def state(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
-        """The report of step n, which took x to `after` with this drift."""
+        """The report of step n, which took x to `after` with this drift; `after` is checked."""
         self.guard.watch_state(n, after)
+        return self.preview(n, x, drift, after)
+
+    def preview(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
+        """The same of a state that may still change, unchecked."""
         total = len(self.times) - 1 + self.process.final_calls
         velocities = after[..., 1] if self.process.has_velocity else None
         place = self.position(after)
