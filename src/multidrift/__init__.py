@@ -1,6 +1,7 @@
 """multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
 
 from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.langevin import LangevinDrift, potential
 from multidrift.drifts.targets import GaussianMixture
@@ -13,6 +14,7 @@ from multidrift.processes.grids import grid_times
 from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.processes.variants import pmm_variant, recommended_variant
 from multidrift.samplers.euler import Euler
+from multidrift.samplers.forecast import Forecast, critical_path, forecasts
 from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.multilevel import Multilevel
@@ -29,6 +31,8 @@ __all__ = [
     "Denoiser",
     "Diffusion",
     "Euler",
+    "Forecast",
+    "GaussianDenoiser",
     "GaussianMixture",
     "Ladder",
     "LangevinDrift",
@@ -44,6 +48,8 @@ __all__ = [
     "Result",
     "State",
     "Underdamped",
+    "critical_path",
+    "forecasts",
     "grid_times",
     "method_from_dict",
     "pmm_variant",

@@ -14,6 +14,7 @@ from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.samplers.blocks import block_boundaries, check_blocks
+from multidrift.samplers.forecast import assumed_rounds, forecasts
 from multidrift.samplers.method import Method, Model
 from multidrift.samplers.points import Indices, Points, tolerance_scale
 from multidrift.samplers.result import Result, State
@@ -37,8 +38,9 @@ class Picard(Method):
     - `max_rounds`: rounds after which a time point is taken as it is, with a `ConvergenceWarning`; by default as many
       as are needed, at most one a step, as each round makes one point exact
     - `coarse`: a cheaper level of the ladder that is integrated step by step while the rounds iterate on the
-      difference alone (ladder Picard), or several, cheapest first; `coarse_every`: steps from one of its calls to the
-      next
+      difference alone (ladder Picard); "gaussian", the ladder's closed form; several, cheapest first, each solved on
+      the one below it; or "auto": the choice, `coarse_every` included, that `forecasts` puts first
+    - `coarse_every`: steps from one call of the coarse level to the next; between them its drift is held
     - `initial`: the first states of a block: "start" (those at its start; with `coarse`, the cheap level's path),
       a number of coarse steps of the top level, or an earlier `Result` with its `trajectory`
 
@@ -70,7 +72,8 @@ class Picard(Method):
         require(0 < self.tolerance < math.inf, "tolerance", self.tolerance, "a positive number")
         every = self.coarse_every
         require(type(every) is int and every >= 1, "coarse_every", every, "an integer of at least 1")
-        require(self.coarse is not None or every == 1, "coarse_every", every, "1 without coarse=")
+        free = self.coarse not in (None, "auto")
+        require(free or every == 1, "coarse_every", every, "1 without coarse=, and with coarse='auto'")
         if self.coarse is not None and not isinstance(self.coarse, str):
             object.__setattr__(self, "coarse", tuple(self.coarse))
         if isinstance(self.initial, Result):
@@ -88,18 +91,39 @@ class Picard(Method):
         """Names of the levels below the top one, cheapest first."""
         return () if self.coarse is None else (self.coarse,) if isinstance(self.coarse, str) else tuple(self.coarse)
 
+    def for_model(self, model: Model) -> Picard:
+        """With `coarse="auto"` decided: the least critical path by the ladder's measured costs."""
+        if self.coarse != "auto":
+            return self
+        best = forecasts(_ladder(self.coarse, model), self.number_of_steps)[0]
+        return replace(self, coarse=best.coarse, coarse_every=best.coarse_every)
+
+    def expected_calls(self, model: Model) -> dict[str, float]:
+        """An upper bound: every point in every round that `forecasts` assumes of this choice."""
+        method = self.for_model(model)
+        if method is not self:
+            return method.expected_calls(model)
+        levels = self.levels_of(model)
+        rounds = assumed_rounds(model, self.coarse_levels, self.coarse_every, self.number_of_steps)
+        sweep = -(-self.number_of_steps // self.coarse_every)
+        calls = dict.fromkeys(levels, float(self.number_of_steps * rounds))
+        return calls | ({self.coarse_levels[0]: float(sweep * (rounds + 1))} if self.coarse_levels else {})
+
     def levels_of(self, model: Model) -> dict[str, Drift]:
         """The coarse levels and the top one."""
+        if self.coarse == "auto":
+            return self.for_model(model).levels_of(model)
         if not self.coarse_levels:
             return super().levels_of(model)
-        if not isinstance(model, Ladder):
-            raise MultidriftError(f"coarse: got {self.coarse!r} with {model!r}; it takes an md.Ladder as the model")
-        below = model.names[:-1]
+        model = _ladder(self.coarse, model)
+        below = {name: model[name] for name in model.names[:-1]}
+        if "gaussian" not in below and model.gaussian is not None:
+            below = {"gaussian": model.gaussian} | below
         known = all(name in below for name in self.coarse_levels)
         require(known, "coarse", self.coarse, f"levels below the top one: {', '.join(below) or 'there are none'}")
-        places = [model.names.index(name) for name in self.coarse_levels]
+        places = [list(below).index(name) for name in self.coarse_levels]
         require(places == sorted(set(places)), "coarse", self.coarse, "different levels, cheapest first")
-        return {name: model[name] for name in (*self.coarse_levels, model.top)}
+        return {name: below[name] for name in self.coarse_levels} | {model.top: model[model.top]}
 
     def walk(self, run: Run) -> Iterator[State]:
         """D ← D^K(x), x ← the path of D^c(x) + [D − D^c(old x)]; until x stands still (coarse=None: D^c = 0)."""
@@ -138,7 +162,7 @@ class Picard(Method):
             return Zero(points)
         sweep: Sweep = Level(points, run.levels[0], self.coarse_every)
         for level in run.levels[1:-1]:
-            sweep = Nested(points, level, sweep, self.tolerance)
+            sweep = Nested(points, level, sweep)
         return sweep
 
     def _first_states(self, points: Points, sweep: Sweep, run: Run) -> Callable[[Indices], None]:
@@ -166,3 +190,10 @@ class Picard(Method):
         takes = f"at least {floors[coarsest]:.2g}, the precision of {coarsest}"
         require(self.tolerance >= floors[coarsest], "tolerance", self.tolerance, takes)
         return self.tolerance
+
+
+def _ladder(coarse: object, model: Model) -> Ladder:
+    """The model as a ladder, which `coarse` needs."""
+    if not isinstance(model, Ladder):
+        raise MultidriftError(f"coarse: got {coarse!r} with {model!r}; it takes an md.Ladder as the model")
+    return model

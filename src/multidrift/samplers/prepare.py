@@ -84,7 +84,7 @@ def prepare(
     process = process_for(model, process)
     batch = _batch(count, seed, first, start)
     made = method if isinstance(method, Plan) else None
-    method = method_from_dict(method.method) if isinstance(method, Plan) else method
+    method = method_from_dict(method.method) if isinstance(method, Plan) else method.for_model(model)
     levels = method.levels_of(model)
     where = _device(levels, start, device)
     times = method.grid_for(process)
