@@ -13,6 +13,7 @@ import torch
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.processes.errors import MultidriftError, require
+from multidrift.samplers.anderson import Anderson
 from multidrift.samplers.blocks import block_boundaries, check_blocks
 from multidrift.samplers.forecast import assumed_rounds, forecasts
 from multidrift.samplers.method import Method, Model
@@ -41,6 +42,7 @@ class Picard(Method):
       difference alone (ladder Picard); "gaussian", the ladder's closed form; several, cheapest first, each solved on
       the one below it; or "auto": the choice, `coarse_every` included, that `forecasts` puts first
     - `coarse_every`: steps from one call of the coarse level to the next; between them its drift is held
+    - `accelerate="anderson"`: combine the last iterates (`Anderson`), without `coarse`
     - `initial`: the first states of a block: "start" (those at its start; with `coarse`, the cheap level's path),
       a number of coarse steps of the top level, or an earlier `Result` with its `trajectory`
 
@@ -60,6 +62,7 @@ class Picard(Method):
     max_rounds: int | None = None
     coarse: str | Sequence[str] | None = None
     coarse_every: int = 1
+    accelerate: str | None = None
     initial: str | int | Result | WarmStart = "start"
 
     def __post_init__(self) -> None:
@@ -74,6 +77,11 @@ class Picard(Method):
         require(type(every) is int and every >= 1, "coarse_every", every, "an integer of at least 1")
         free = self.coarse not in (None, "auto")
         require(free or every == 1, "coarse_every", every, "1 without coarse=, and with coarse='auto'")
+        require(self.accelerate in (None, "anderson"), "accelerate", self.accelerate, "None or 'anderson'")
+        alone = self.accelerate is None or self.coarse is None
+        require(
+            alone, "accelerate", self.accelerate, "None with coarse=, whose difference must be that of its own sweep"
+        )
         if self.coarse is not None and not isinstance(self.coarse, str):
             object.__setattr__(self, "coarse", tuple(self.coarse))
         if isinstance(self.initial, Result):
@@ -132,6 +140,7 @@ class Picard(Method):
         sweep = self._sweep(points, run)
         first_states = self._first_states(points, sweep, run)
         boundaries = block_boundaries(run.process, run.times, self.blocks)
+        anderson = None if self.accelerate is None else Anderson(points)
         correction = points.like_drift()
         while not points.done:
             first_states(points.advance(self._ends(points, boundaries)))
@@ -140,6 +149,8 @@ class Picard(Method):
             correction = (drift - sweep.used).where(points.mask(opened, drift), correction)
             sweep.run(correction, settled)
             residual = points.settle(before, tolerance, self.max_rounds or points.steps)
+            if anderson is not None:
+                anderson.accelerate(before, opened)
             yield points.state(correction + sweep.used, residual, int(settled.min()))
         if points.unconverged:
             warnings.warn(
