@@ -87,7 +87,7 @@ def test_parallel_equals_sequential(process, mixture):
         assert found.finished
 
 
-@pytest.mark.parametrize("grid", ["logsnr", "leading", "trailing", "linspace", "karras"])
+@pytest.mark.parametrize("grid", ["logsnr", "leading", "trailing", "linspace", "karras", "piadm"])
 def test_parallel_equals_sequential_on_every_spacing(grid, mixture, ddpm):
     for eta in (0.0, 1.0):
         for settings in ({}, {"blocks": 4}, {"window": 5}):

@@ -13,6 +13,7 @@ from multidrift.processes.errors import MultidriftError
 from multidrift.processes.grids import grid_times
 from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.processes.variants import pmm_variant, recommended_variant
+from multidrift.samplers.corrector import PredictorCorrector
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.forecast import Forecast, critical_path, forecasts
 from multidrift.samplers.method import Method
@@ -45,6 +46,7 @@ __all__ = [
     "Plan",
     "PlanWarning",
     "PoissonMidpoint",
+    "PredictorCorrector",
     "Result",
     "State",
     "Underdamped",

@@ -51,7 +51,9 @@ def sample_command(
     order: Annotated[int, typer.Option(help="Order of the multistep method: 1, 2 or 3.")] = 2,
     eta: Annotated[float, typer.Option(help="Amount of noise: 0 is DDIM (an ODE), 1 is DDPM (an SDE).")] = 1.0,
     holds: Annotated[str, typer.Option(help="Held over a step: data, noise, score or ddpm.")] = "data",
-    grid: Annotated[str, typer.Option(help="Spacing: blend, logsnr, leading, trailing, linspace or karras.")] = "blend",
+    grid: Annotated[
+        str, typer.Option(help="Spacing: blend, logsnr, leading, trailing, linspace, karras or piadm.")
+    ] = "blend",
     count: Annotated[int, typer.Option(help="Number of images.")] = 16,
     seed: Annotated[int, typer.Option(help="Image i depends on the seed and on i alone.")] = 0,
     first: Annotated[int, typer.Option(help="Number of the first image: continue an earlier run.")] = 0,

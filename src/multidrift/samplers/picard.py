@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
@@ -134,7 +135,15 @@ class Picard(Method):
         return {name: below[name] for name in self.coarse_levels} | {model.top: model[model.top]}
 
     def walk(self, run: Run) -> Iterator[State]:
-        """D ← D^K(x), x ← the path of D^c(x) + [D − D^c(old x)]; until x stands still (coarse=None: D^c = 0)."""
+        """The rounds, then the last evaluation of a diffusion."""
+        x = yield from self.rounds(run)
+        yield from run.final(x)
+
+    def rounds(self, run: Run) -> Generator[State, None, Tensor]:
+        """D ← D^K(x), x ← the path of D^c(x) + [D − D^c(old x)]; until x stands still (coarse=None: D^c = 0).
+
+        Returns the states at the last time.
+        """
         points = Points(run, tolerance_scale(run.process, run.times, absolute=self.absolute))
         tolerance = self._checked_tolerance(run)
         sweep = self._sweep(points, run)
@@ -159,8 +168,7 @@ class Picard(Method):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        for state in run.final(points.x[-1]):
-            yield replace(state, converged=not points.unconverged)
+        return points.x[-1]
 
     def _ends(self, points: Points, boundaries: Indices) -> Indices:
         """The last point that each sample iterates on: the end of its block or of its window."""

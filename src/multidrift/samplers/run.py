@@ -29,7 +29,8 @@ class Run:
 
     - `start` [count, …]: the state at `times[0]`, in the dtype of the whole run; with velocities [count, …, 2]
     - `times`: the grid; of diffusion the last one has an evaluation of its own, of Langevin dynamics it is the end
-    - `levels`: names of the levels in use, cheapest first; `choices`: keys of each sample's own random choices
+    - `levels`: names of the levels in use, cheapest first; `choices`: keys of each sample's own random choices;
+      `noise_keys`: those of its Brownian path
     """
 
     process: Process
@@ -40,6 +41,7 @@ class Run:
     path: BrownianPath | None
     plan: Plan
     choices: Keys
+    noise_keys: Keys
     guard: FiniteGuard = field(repr=False)
 
     @cached_property
