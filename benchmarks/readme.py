@@ -17,10 +17,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks import parallel_report
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "multilevel.md", ROOT / "docs" / "ladder.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "multilevel.md", ROOT / "docs" / "ladder.md", ROOT / "docs" / "picard.md")
 PLOT = ROOT / "docs" / "multilevel.png"
 Entry: TypeAlias = dict[str, object]
 
@@ -197,6 +198,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "machine": where,
     "ddpm": lambda: every_setting(1.0),
     "ddim": lambda: every_setting(0.0),
+    **parallel_report.SECTIONS,
 }
 
 

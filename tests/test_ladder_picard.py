@@ -187,11 +187,15 @@ def test_a_warm_start_serves_a_ladder_too(ladder, ddpm):
 def test_auto_takes_the_least_critical_path(ladder):
     choices = md.forecasts(ladder, 60)
     assert [c.critical_path for c in choices] == sorted(c.critical_path for c in choices)
-    assert {c.coarse for c in choices} == {None, "gaussian", "f1", "f3"}
+    assert {c.coarse for c in choices} == {(), ("gaussian",), ("f1",), ("f3",)}
     method = md.Picard(60, coarse="auto").for_model(ladder)
     assert (method.coarse, method.coarse_every) == (choices[0].coarse, choices[0].coarse_every)
     assert md.Picard(60, coarse="auto").cost(ladder).seconds == method.cost(ladder).seconds
-    f3 = next(c for c in choices if c.coarse == "f3" and c.coarse_every == 4)
+    assert md.Picard(60, coarse="auto").forecast(ladder) == choices[0]
+    nested = md.Picard(60, coarse=("f1", "f3")).forecast(ladder)
+    solves = 2 * (nested.rounds + 1)
+    assert nested.critical_path == pytest.approx((nested.rounds + solves * 0.25 + solves * 60 * 0.05) / 60)
+    f3 = next(c for c in choices if c.coarse == ("f3",) and c.coarse_every == 4)
     assert f3.critical_path == pytest.approx((f3.rounds + f3.sweeps * 15 * 0.25) / 60)
     # A round's call may take `break_even` times as long before the run takes as long as the sequential one.
     slower = f3.critical_path + (f3.break_even - 1) * f3.rounds / 60

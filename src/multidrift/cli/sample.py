@@ -17,9 +17,11 @@ from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.grids import Grid
 from multidrift.samplers.euler import Euler
+from multidrift.samplers.forecast import Forecast
 from multidrift.samplers.method import Method
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.picard import Picard
 from multidrift.samplers.result import Result, save_image
 from multidrift.samplers.sample import sample
 
@@ -30,6 +32,7 @@ class MethodName(StrEnum):
     euler = "euler"
     multistep = "multistep"
     multilevel = "multilevel"
+    picard = "picard"
 
 
 def sample_command(
@@ -41,13 +44,21 @@ def sample_command(
     ] = "digits",
     level: Annotated[str | None, typer.Option(help="The network to use, such as f1; the best by default.")] = None,
     method: Annotated[
-        MethodName, typer.Option(help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM.")
+        MethodName,
+        typer.Option(help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM. picard: all steps at once."),
     ] = MethodName.euler,
     steps: Annotated[int, typer.Option(help="Calls of the network.")] = 50,
     levels: Annotated[str | None, typer.Option(help="multilevel: the levels to use, such as f1,f5.")] = None,
     calls: Annotated[str | None, typer.Option(help="multilevel: expected calls of each level, such as 80,20.")] = None,
     draws: Annotated[str, typer.Option(help="multilevel: systematic, independent or midpoint.")] = "systematic",
     plan_seed: Annotated[int, typer.Option(help="multilevel: seed of the draws.")] = 0,
+    blocks: Annotated[int, typer.Option(help="picard: blocks solved one after another.")] = 1,
+    window: Annotated[int | None, typer.Option(help="picard: steps at once, in a sliding window.")] = None,
+    tolerance: Annotated[float, typer.Option(help="picard: largest change of a settled time, in units of σ.")] = 1e-3,
+    coarse: Annotated[
+        str | None, typer.Option(help="picard: a cheap level such as f2, several (f1,f3), gaussian or auto.")
+    ] = None,
+    coarse_every: Annotated[int, typer.Option(help="picard: steps from one call of the cheap level to the next.")] = 1,
     order: Annotated[int, typer.Option(help="Order of the multistep method: 1, 2 or 3.")] = 2,
     eta: Annotated[float, typer.Option(help="Amount of noise: 0 is DDIM (an ODE), 1 is DDPM (an SDE).")] = 1.0,
     holds: Annotated[str, typer.Option(help="Held over a step: data, noise, score or ddpm.")] = "data",
@@ -68,6 +79,8 @@ def sample_command(
       multidrift sample --method multistep --eta 0 --steps 20 --out folder/
 
       multidrift sample --method multilevel --levels f1,f5 --calls 80,20 --steps 80
+
+      multidrift sample --method picard --eta 0 --coarse auto --steps 60
     """
     console = Console(stderr=True)
     networks = _ladder(ladder).to(device)
@@ -83,6 +96,13 @@ def sample_command(
             chosen = Multilevel(
                 steps, cast("Grid", grid), levels=names, calls=_numbers(calls), draws=cast("Draws", draws)
             )
+        case MethodName.picard:
+            below = coarse.split(",") if coarse is not None and "," in coarse else coarse
+            chosen = Picard(
+                steps, cast("Grid", grid), blocks=blocks, window=window, tolerance=tolerance, coarse=below,
+                coarse_every=coarse_every,
+            )  # fmt: skip
+            console.print(_outlook(chosen.forecast(model), level or networks.top))
     assert networks.schedule is not None  # ladders in folders are Denoisers
     process = Diffusion(networks.schedule, eta, cast("Holds", holds))
     _check_target(out)
@@ -92,6 +112,18 @@ def sample_command(
     )
     _write(result, out, first)
     _report(console, result, out)
+
+
+def _outlook(expected: Forecast, top: str) -> str:
+    """What a parallel run is expected to take, and when that pays."""
+    below = f" and {expected.sweeps} sweeps of {'+'.join(expected.coarse)}" if expected.coarse else ""
+    rounds = f"about {expected.rounds} rounds of {top}{below}"
+    if expected.break_even <= 1:
+        return f"{rounds}: no machine makes that faster than one step after another"
+    return (
+        f"{rounds}: {expected.critical_path:.2f} times the sequential run's calls one after another; faster where a "
+        f"round's call takes less than {expected.break_even:.1f} times as long as a call on the images alone"
+    )
 
 
 def _numbers(calls: str | None) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.processes.errors import MultidriftError
 from multidrift.samplers.method import Model
 from multidrift.samplers.result import Result
+from multidrift.samplers.sweeps import INNER_ROUNDS
 
 # Rounds to an error of 1e-3 of the sample variance, as measured on the bundled digits ladder from 60 steps on. They
 # are a guess for any other: what counts is how far a coarse level is from the top one, not what it costs.
@@ -26,7 +27,7 @@ class Forecast:
     """
 
     steps: int
-    coarse: str | None
+    coarse: tuple[str, ...]
     coarse_every: int
     rounds: int
     sweeps: int
@@ -44,37 +45,43 @@ def forecasts(ladder: Ladder, steps: int) -> list[Forecast]:
     """Every choice of one coarse level and `coarse_every`, and plain Picard, the shortest critical path first."""
     if ladder.costs is None:
         raise MultidriftError("coarse: got 'auto'; it takes a ladder with measured costs, ladder.measured()")
-    choices: list[tuple[str | None, int]] = [(None, 1)]
-    choices += [("gaussian", 1)] if ladder.gaussian is not None else []
-    choices += [(name, every) for name in ladder.names[:-1] for every in _EVERY]
-    found = []
-    for coarse, every in choices:
-        rounds = assumed_rounds(ladder, () if coarse is None else (coarse,), every, steps)
-        found.append(forecast(steps, coarse, every, _cost_ratio(ladder, coarse), rounds))
+    choices: list[tuple[tuple[str, ...], int]] = [((), 1)]
+    choices += [(("gaussian",), 1)] if ladder.gaussian is not None else []
+    choices += [((name,), every) for name in ladder.names[:-1] for every in _EVERY]
+    found = [forecast(ladder, steps, coarse, every) for coarse, every in choices]
     return sorted(found, key=lambda choice: choice.critical_path)
 
 
+def forecast(model: Model, steps: int, coarse: Sequence[str], every: int, rounds: int | None = None) -> Forecast:
+    """The critical path of one choice, with the rounds that are assumed of it where they are not given.
+
+    The first sweep comes before any round; each middle level takes two calls, and twice the sweeps below it.
+    """
+    rounds = assumed_rounds(model, coarse, every, steps) if rounds is None else rounds
+    solves = (rounds + 1) if coarse else 0
+    spent = float(rounds)
+    for name in reversed(coarse[1:]):
+        solves *= INNER_ROUNDS
+        spent += solves * _cost_ratio(model, name)
+    calls = -(-steps // every) if coarse else 0
+    spent += solves * calls * _cost_ratio(model, coarse[0]) if coarse else 0.0
+    return Forecast(steps, tuple(coarse), every, rounds, solves, calls, spent / steps)
+
+
 def assumed_rounds(model: Model, coarse: Sequence[str], every: int, steps: int) -> int:
-    """The rounds that a choice is assumed to take, at most one a step: 1.5/√(C_coarse/C_top) with a level below."""
+    """The rounds that a choice is assumed to take, at most one a step: 2/√(C_coarse/C_top) with a level below."""
     if not coarse:
         return min(_PLAIN_ROUNDS, steps)
-    ratio = _cost_ratio(model, coarse[-1]) if isinstance(model, Ladder) else 0.0
-    rounds = _GAUSSIAN_ROUNDS if ratio == 0 else math.ceil(1.5 / math.sqrt(ratio) + 0.5 * math.log2(every))
+    ratio = _cost_ratio(model, coarse[-1])
+    rounds = _GAUSSIAN_ROUNDS if ratio == 0 else math.ceil(2.0 / math.sqrt(ratio) + 0.5 * math.log2(every))
     return min(rounds, steps)
 
 
-def _cost_ratio(ladder: Ladder, coarse: str | None) -> float:
+def _cost_ratio(model: Model, coarse: str) -> float:
     """C_coarse/C_top; 0 for what costs nothing or was not measured."""
-    seconds = {} if ladder.costs is None else ladder.costs.seconds
-    return seconds.get(coarse or "", 0.0) / seconds.get(ladder.top, 1.0)
-
-
-def forecast(steps: int, coarse: str | None, every: int, cost_ratio: float, rounds: int) -> Forecast:
-    """The critical path of `rounds` rounds; `cost_ratio` is C_coarse/C_top. The first sweep comes before any round."""
-    sweeps = 0 if coarse is None else rounds + 1
-    calls = 0 if coarse is None else -(-steps // every)
-    path = (rounds + sweeps * calls * cost_ratio) / steps
-    return Forecast(steps, coarse, every, rounds, sweeps, calls, path)
+    if not isinstance(model, Ladder) or model.costs is None:
+        return 0.0
+    return model.costs.seconds.get(coarse, 0.0) / model.costs.seconds[model.top]
 
 
 def critical_path(result: Result, ladder: Ladder, steps: int) -> float:

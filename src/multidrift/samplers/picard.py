@@ -16,7 +16,7 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.samplers.anderson import Anderson
 from multidrift.samplers.blocks import block_boundaries, check_blocks
-from multidrift.samplers.forecast import assumed_rounds, forecasts
+from multidrift.samplers.forecast import Forecast, forecast, forecasts
 from multidrift.samplers.method import Method, Model
 from multidrift.samplers.points import Indices, Points, tolerance_scale
 from multidrift.samplers.result import Result, State
@@ -105,7 +105,13 @@ class Picard(Method):
         if self.coarse != "auto":
             return self
         best = forecasts(_ladder(self.coarse, model), self.number_of_steps)[0]
-        return replace(self, coarse=best.coarse, coarse_every=best.coarse_every)
+        return replace(self, coarse=best.coarse or None, coarse_every=best.coarse_every)
+
+    def forecast(self, model: Model) -> Forecast:
+        """The rounds that this choice is assumed to take, its critical path and when it pays."""
+        method = self.for_model(model)
+        method.levels_of(model)  # refuses what does not fit
+        return forecast(model, self.number_of_steps, method.coarse_levels, method.coarse_every)
 
     def expected_calls(self, model: Model) -> dict[str, float]:
         """An upper bound: every point in every round that `forecasts` assumes of this choice."""
@@ -113,10 +119,11 @@ class Picard(Method):
         if method is not self:
             return method.expected_calls(model)
         levels = self.levels_of(model)
-        rounds = assumed_rounds(model, self.coarse_levels, self.coarse_every, self.number_of_steps)
-        sweep = -(-self.number_of_steps // self.coarse_every)
-        calls = dict.fromkeys(levels, float(self.number_of_steps * rounds))
-        return calls | ({self.coarse_levels[0]: float(sweep * (rounds + 1))} if self.coarse_levels else {})
+        expected = self.forecast(model)
+        calls = dict.fromkeys(levels, float(self.number_of_steps * expected.rounds))
+        if self.coarse_levels:
+            calls[self.coarse_levels[0]] = float(expected.sweeps * expected.calls_per_sweep)
+        return calls
 
     def levels_of(self, model: Model) -> dict[str, Drift]:
         """The coarse levels and the top one."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from multidrift.samplers.points import Indices, Mask, Points
 
 # Of a middle level within one round of the level above: a fixed number, so that no sample depends on the others.
-_INNER_ROUNDS = 2
+INNER_ROUNDS = 2
 
 
 class Sweep(Protocol):
@@ -124,7 +124,7 @@ class Nested:
         if not opened.any():
             return
         chosen = self.points.mask(opened, self.used)
-        for _ in range(_INNER_ROUNDS):
+        for _ in range(INNER_ROUNDS):
             stale = self.points.drift(self.level, opened) - self.below.used
             self.below.run(correction + stale, starts)
             self.used = (self.below.used + stale).where(chosen, self.used)
