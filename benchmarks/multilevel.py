@@ -1,20 +1,25 @@
 """The paper's first figure on the bundled ladder: error against seconds, DDPM and DDIM.
 
-    python -m benchmarks.multilevel            # about 45 minutes on two idle cores
+    python -m benchmarks.multilevel                              # about 70 minutes on two idle cores
+    python -m benchmarks.multilevel --only "f2+f5, systematic"   # these settings again, the rest stays
 
 Every run starts from the same 64 noises and reads the same Brownian paths; its error is the squared distance per
 coordinate to 1000 steps of f5. Seconds are calls times the median time of a call of each level, measured first and
-confirmed by whole runs that take turns. Each plan seed is kept singly; nothing is best-of-n unless its label says so.
+confirmed by whole runs that take turns; `--only` keeps them, so that all entries go by the same seconds. Each plan seed
+is kept singly; nothing is the best of several.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from torch import Tensor
@@ -23,6 +28,8 @@ import multidrift as md
 from benchmarks.peers import SPACINGS, Peer, run_peer
 from benchmarks.record import Record, machine
 from multidrift.evaluation.coupled import squared_distances
+from multidrift.plans.draws import Draws
+from multidrift.processes.grids import Grid
 from multidrift.samplers.method import Method
 
 PLAN_SEEDS = range(5)
@@ -30,37 +37,65 @@ EULER_STEPS = {"f1": (20, 80, 160), "f2": (20, 80, 160), "f3": (20, 40, 80), "f4
 SOLVER_STEPS = (10, 20, 40)
 BUDGETS = ((40, 10), (80, 20), (110, 28))  # (steps, calls of the top level)
 LADDERS = {("f1", "f5"): BUDGETS, ("f2", "f5"): BUDGETS, ("f1", "f3", "f5"): BUDGETS[:2]}
-DRAWS = ("independent", "systematic", "midpoint")
+MIDDLE = BUDGETS[1]
+DRAWS: tuple[Draws, ...] = ("independent", "systematic", "midpoint")
 
 
 def methods() -> Iterator[tuple[str, str, Method]]:
-    """(family, label, method) of all of ours; a method's levels follow from it."""
+    """(family, label, method) of all of ours on a ladder; a method's levels follow from it."""
     for steps in SOLVER_STEPS:
         for grid in ("blend", "logsnr", "karras"):
             yield "multistep", f"Multistep f5, {grid}", md.Multistep(steps, grid)
     for names, budgets in LADDERS.items():
         for draws in DRAWS:
-            for steps, top in budgets:
-                # The cheapest level fires at every step, a middle one twice as often as the top.
-                calls = (float(steps), *(2.0 * top for _ in names[1:-1]), float(top))
+            for budget in budgets:
                 label = f"Multilevel {'+'.join(names)}, {draws}"
-                yield "multilevel", label, md.Multilevel(steps, levels=names, calls=calls, draws=draws)
+                yield "multilevel", label, multilevel(names, draws, *budget)
+    for draws in DRAWS:
+        label = f"Multilevel f2+f5, {draws}, linspace"
+        yield "multilevel", label, multilevel(("f2", "f5"), draws, *MIDDLE, "linspace")
+
+
+def multilevel(names: tuple[str, ...], draws: Draws, steps: int, top: int, grid: Grid = "blend") -> md.Multilevel:
+    """The cheapest level at every step, a middle one twice as often as the top."""
+    calls = (float(steps), *(2.0 * top for _ in names[1:-1]), float(top))
+    return md.Multilevel(steps, grid, levels=names, calls=calls, draws=draws)
+
+
+def equal_seconds(seconds: Mapping[str, float]) -> int:
+    """The fewest steps of Euler at f5 that take no less time than f2+f5 at 80 steps and 20 calls."""
+    steps, top = MIDDLE
+    return math.ceil(top + (steps - 1) * seconds["f2"] / seconds["f5"])
 
 
 class Bench:
     """One η: the reference, and everything measured against it."""
 
-    def __init__(self, ladder: md.Ladder, eta: float, count: int, reference_steps: int, record: Record) -> None:
-        assert ladder.costs is not None
-        self.ladder, self.record, self.count, self.eta = ladder, record, count, eta
-        self.seconds = ladder.costs.seconds
+    def __init__(self, ladder: md.Ladder, eta: float, record: Record, only: Sequence[str], folder: Path | None) -> None:
+        self.ladder, self.record, self.only, self.eta = ladder, record, only, eta
+        self.count, self.seconds = record.header["count"], record.header["seconds_per_call"]
         self.process = md.Diffusion(ladder.schedule, eta)
         self.name = "DDPM" if eta else "DDIM"
         self.console = Console(stderr=True)
+        self.reference, self.start = self.refer(record.header["reference_steps"], folder)
+
+    def refer(self, steps: int, folder: Path | None) -> tuple[Tensor, Tensor]:
+        """(end, start) of the reference, read from the folder where it is there and kept there where it is not."""
+        kept = None if folder is None else folder / f"reference-eta{self.eta:g}-{steps}-{self.count}.pt"
+        if kept is not None and kept.is_file():
+            return torch.load(kept)
         began = time.perf_counter()
-        result = md.sample(ladder, md.Euler(reference_steps), self.process, count=count, save=reference_steps)
-        self.reference, self.start = result.samples, result.trajectory[0]
+        result = md.sample(self.ladder, md.Euler(steps), self.process, count=self.count, save=steps)
         self.console.print(f"{self.name}: reference in {time.perf_counter() - began:.0f} s")
+        found = result.samples, result.trajectory[0]
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(found, kept)
+        return found
+
+    def wanted(self, label: str, steps: int) -> bool:
+        """Whether this setting is to be measured."""
+        return not self.only or any(part in f"{label}, {steps} steps" for part in self.only)
 
     def keep(self, family: str, label: str, steps: int, calls: dict[str, float], errors: list[Tensor]) -> None:
         """One entry: mean and median error of each plan seed, and seconds by the measured costs."""
@@ -82,6 +117,8 @@ class Bench:
 
     def ours(self, family: str, label: str, method: Method, model: md.Denoiser | md.Ladder) -> None:
         """One method, over the plan seeds where it has random choices."""
+        if not self.wanted(label, method.number_of_steps):
+            return
         drawn = isinstance(method, md.Multilevel) and method.draws != "midpoint"
         errors, calls = [], []
         for seed in PLAN_SEEDS if drawn else (0,):
@@ -98,6 +135,8 @@ class Bench:
             for spacing in SPACINGS:
                 for steps in SOLVER_STEPS:
                     peer = Peer(f"diffusers {label} f5, {spacing}", kind, spacing)
+                    if not self.wanted(peer.label, steps):
+                        continue
                     samples = run_peer(peer, self.ladder["f5"], self.start, steps, seed=0)
                     self.keep(
                         "peer", peer.label, steps, {"f5": float(steps)}, [squared_distances(samples, self.reference)]
@@ -108,6 +147,10 @@ class Bench:
         for level, numbers in EULER_STEPS.items():
             for steps in numbers:
                 self.ours("euler", f"Euler {level}", md.Euler(steps), self.ladder[level])
+        equal = equal_seconds(self.seconds)
+        self.ours("euler", "Euler f5", md.Euler(equal), self.ladder["f5"])
+        for steps in (20, equal, 40, 80):
+            self.ours("euler", "Euler f5, linspace", md.Euler(steps, "linspace"), self.ladder["f5"])
         self.peers()
         for family, label, method in methods():
             self.ours(family, label, method, self.ladder)
@@ -144,29 +187,35 @@ def main(
     reference_steps: Annotated[int, typer.Option(help="Steps of f5 the errors are measured against.")] = 1000,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     name: Annotated[str, typer.Option(help="Name of the result, under benchmarks/results.")] = "multilevel",
+    eta: Annotated[list[float], typer.Option(help="1 is DDPM, 0 is DDIM.")] = [1.0, 0.0],  # noqa: B006
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure 'label, n steps' with this in it; keep the rest.")
+    ] = None,
+    references: Annotated[Path | None, typer.Option(help="Folder that keeps the references between runs.")] = None,
 ) -> None:
     """Measure error against seconds on the bundled ladder."""
     warnings.simplefilter("ignore", md.PlanWarning)
     console = Console(stderr=True)
-    began = time.perf_counter()
-    ladder = md.Ladder.bundled("digits").to(device).measured(batch=count, repeats=9)
-    assert ladder.costs is not None
-    header: dict[str, object] = {
-        "benchmark": "multilevel",
-        "machine": machine(device),
-        "count": count,
-        "reference_steps": reference_steps,
-        "seconds_per_call": dict(ladder.costs.seconds),
-        "confirmed": confirm(ladder, count),
-    }
-    for line in header["confirmed"]:
-        console.print(line)
-    record = Record(name, header)
-    for eta in (1.0, 0.0):
-        Bench(ladder, eta, count, reference_steps, record).run()
-    record.header["minutes"] = (time.perf_counter() - began) / 60
-    record.write()
-    console.print(f"written {record.path} after {record.header['minutes']:.0f} minutes")
+    ladder = md.Ladder.bundled("digits").to(device)
+    if only:
+        record = Record.kept(name)
+    else:
+        ladder = ladder.measured(batch=count, repeats=9)
+        assert ladder.costs is not None
+        header: dict[str, object] = {
+            "benchmark": "multilevel",
+            "machine": machine(device),
+            "count": count,
+            "reference_steps": reference_steps,
+            "seconds_per_call": dict(ladder.costs.seconds),
+            "confirmed": confirm(ladder, count),
+        }
+        for line in header["confirmed"]:
+            console.print(line)
+        record = Record(name, header)
+    for noise in eta:
+        Bench(ladder, noise, record, only or (), references).run()
+    console.print(f"written {record.path}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ than one on few, so nothing here is a speed-up in seconds.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated
@@ -30,6 +29,7 @@ ERRORS = (1e-2, 1e-3, 1e-4)
 IMAGES = {60: 4, 200: 2, 1000: 2}
 TOLERANCE = 1e-4  # of the runs by round: small, as the flow carries early changes to the end many times enlarged
 MOST_ROUNDS = 40
+BATCH = 16  # images of the calls whose time is measured
 
 
 def choices(steps: int) -> Iterator[tuple[str, dict[str, object]]]:
@@ -173,15 +173,12 @@ def main(
     """Measure every choice that is not there yet."""
     ladder = md.Ladder.bundled("digits")
     record = Record("parallel", {"benchmark": "parallel", "machine": machine("cpu"), "tolerance": TOLERANCE})
-    old = json.loads(record.path.read_text()) if resume and record.path.is_file() else None
-    if old is None:
-        ladder = ladder.measured(batch=16, repeats=5)
-    else:  # the costs that the entries there were counted with
-        ladder.costs = Costs(old["seconds_per_call"], 16, "as recorded")
-        record.entries.extend(old["entries"])
-    assert ladder.costs is not None
-    record.header["seconds_per_call"] = dict(ladder.costs.seconds)
-    record.header["batch"] = 16
+    if resume and record.path.is_file():
+        record = Record.kept("parallel")  # with the costs that the entries there were counted with
+        ladder.costs = Costs(record.header["seconds_per_call"], BATCH, "as recorded")
+    else:
+        ladder = ladder.measured(batch=BATCH, repeats=5)
+        record.header |= {"seconds_per_call": dict(ladder.costs.seconds), "batch": BATCH}
     for number in (int(part) for part in steps.split(",")):
         for eta in (float(part) for part in etas.split(",")):
             bench = Bench(ladder, eta, number, record)

@@ -44,15 +44,21 @@ class Peer:
         )
 
 
-def run_peer(peer: Peer, denoiser: md.Denoiser, start: Tensor, steps: int, seed: int) -> Tensor:
-    """The peer's samples [count, …] from `start`; stochastic ones read the path of (seed, i), as ours do."""
+def run_peer(
+    peer: Peer, denoiser: md.Denoiser, start: Tensor, steps: int, seed: int, batch_size: int | None = None
+) -> Tensor:
+    """The peer's samples [count, …] from `start`; stochastic ones read the path of (seed, i), as ours do.
+
+    `batch_size`: rows of one network call, by default all.
+    """
     scheduler = peer.scheduler()
     scheduler.set_timesteps(steps)
     noises = _noises(peer, denoiser, scheduler, start, seed)
     x = start
     for t, noise in zip(scheduler.timesteps.tolist(), noises, strict=True):
         with torch.no_grad():
-            epsilon = denoiser.predict(x, np.full(len(x), float(t)), "epsilon", {})
+            parts = x.split(batch_size or len(x))
+            epsilon = torch.cat([denoiser.predict(p, np.full(len(p), float(t)), "epsilon", {}) for p in parts])
         extra = {} if peer.kind == "unipc" else {"variance_noise": noise}
         x = scheduler.step(epsilon, t, x, **extra).prev_sample
     return x

@@ -5,41 +5,27 @@ python -m benchmarks.readme            # after a benchmark; `make test` checks t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks import parallel_report
-from benchmarks.record import RESULTS
+from benchmarks import langevin_report, parallel_report, poisson_report
+from benchmarks.tables import Entry, results, rows
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "multilevel.md", ROOT / "docs" / "ladder.md", ROOT / "docs" / "picard.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("multilevel", "ladder", "langevin", "picard")))
 PLOT = ROOT / "docs" / "multilevel.png"
-Entry: TypeAlias = dict[str, object]
-
-
-def results(name: str) -> dict[str, object]:
-    """The kept result of one benchmark."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def mean_error(entry: Entry) -> float:
     """Mean error over plan seeds and images."""
     return statistics.fmean(entry["errors"])
-
-
-def rows(header: list[str], lines: Iterable[list[str]]) -> str:
-    """A Markdown table."""
-    table = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in table)
 
 
 def pretty(entry: Entry) -> list[str]:
@@ -50,6 +36,8 @@ def pretty(entry: Entry) -> list[str]:
     return [entry["label"], calls, f"{entry['seconds']:.1f}", f"{mean_error(entry):.4f}{spread}", middle]
 
 
+PROCESSES = ((1.0, "DDPM"), (0.0, "DDIM"))
+DRAWS = ("independent", "systematic", "midpoint")
 COLUMNS = ["method", "calls", "seconds", "mean error", "median error"]
 
 
@@ -63,12 +51,12 @@ def summary() -> str:
     record = results("multilevel")
     top = record["seconds_per_call"]["f5"]
     lines = []
-    for eta, name in ((1.0, "DDPM"), (0.0, "DDIM")):
-        entries = [e for e in record["entries"] if e["eta"] == eta]
+    for eta, name in PROCESSES:
+        entries = settings(eta)
         for calls in (20, 40):
             budget = (calls + 0.01) * top
             families: list[Callable[[Entry], bool]] = [
-                lambda e: e["label"] == "Euler f5",
+                lambda e: e["label"] in ("Euler f5", "Euler f5, linspace"),
                 lambda e: e["family"] == "peer",
                 lambda e: e["family"] == "multistep",
                 lambda e: "independent" in e["label"],
@@ -79,64 +67,64 @@ def summary() -> str:
     return rows(["at most", *COLUMNS], lines)
 
 
+def settings(eta: float) -> list[Entry]:
+    """The entries of one η, family by family, label by label, by steps."""
+    entries = [e for e in results("multilevel")["entries"] if e["eta"] == eta]
+    families, labels = [e["family"] for e in entries], [e["label"] for e in entries]
+    return sorted(entries, key=lambda e: (families.index(e["family"]), labels.index(e["label"]), e["steps"]))
+
+
 def every_setting(eta: float) -> str:
     """All entries of one η, by label and cost."""
-    entries = [e for e in results("multilevel")["entries"] if e["eta"] == eta]
-    return rows(["steps", *COLUMNS], [[str(e["steps"]), *pretty(e)] for e in entries])
+    return rows(["steps", *COLUMNS], [[str(e["steps"]), *pretty(e)] for e in settings(eta)])
 
 
 def draws_compared() -> str:
-    """Systematic against independent draws at f2+f5, 80 steps, 20 calls, each plan seed singly."""
-    record = results("multilevel")
+    """The three draws at f2+f5, 80 steps, 20 calls, each plan seed singly, beside Euler at f5."""
     lines = []
-    for eta, name in ((1.0, "DDPM"), (0.0, "DDIM")):
-        chosen = {e["label"].split(", ")[1]: e for e in record["entries"] if _is_f2_f5(e) and e["eta"] == eta}
-        for draws, e in chosen.items():
-            each = " ".join(f"{error:.4f}" for error in e["errors"])
-            ratio = mean_error(chosen["independent"]) / mean_error(e)
-            middle = statistics.fmean(chosen["independent"]["medians"]) / statistics.fmean(e["medians"])
-            lines.append([name, draws, each, f"{mean_error(e):.4f}", f"{ratio:.1f}×", f"{middle:.1f}×"])
-        euler = next(e for e in record["entries"] if e["label"] == "Euler f5" and e["steps"] == 80 and e["eta"] == eta)
-        lines.append([name, "f5 at all 80 steps", f"{mean_error(euler):.4f}", f"{mean_error(euler):.4f}", "", ""])
-    header = ["", "draws", "mean error of each plan seed", "mean", "mean, less than independent", "median, less"]
+    for eta, name in PROCESSES:
+        for grid, end in (("blend", ""), ("linspace", ", linspace")):
+            entries = {(e["label"], e["steps"]): e for e in settings(eta)}
+            if (f"Multilevel f2+f5, independent{end}", 80) not in entries:  # a grid not measured yet
+                continue
+            equal = min(n for label, n in entries if label == f"Euler f5{end}" and n > 20)
+            chosen = {draws: entries[f"Multilevel f2+f5, {draws}{end}", 80] for draws in DRAWS}
+            chosen |= {f"f5 at {n} steps": entries[f"Euler f5{end}", n] for n in (equal, 80)}
+            for draws, e in chosen.items():
+                each = " ".join(f"{error:.4f}" for error in e["errors"]) if len(e["errors"]) > 1 else ""
+                less = mean_error(chosen["independent"]) / mean_error(e)
+                middle = statistics.fmean(chosen["independent"]["medians"]) / statistics.fmean(e["medians"])
+                where = [f"{name}, {grid}", draws, f"{e['seconds']:.1f}", each]
+                lines.append([*where, f"{mean_error(e):.4f}", f"{less:.1f}×", f"{middle:.1f}×"])
+    header = [
+        "",
+        "draws",
+        "seconds",
+        "mean error of each plan seed",
+        "mean",
+        "mean, less than independent",
+        "median, less",
+    ]
     return rows(header, lines)
 
 
-def other_grid() -> str:
-    """The draws on equal steps of t."""
-    record = results("draws")
-    lines = []
-    for e in record["entries"]:
-        each = " ".join(f"{error:.4f}" for error in e["errors"])
-        lines.append(
-            [e["label"], f"{e['seconds']:.1f}", each, f"{mean_error(e):.4f}", f"{statistics.fmean(e['medians']):.5f}"]
-        )
-    return rows([f"η = {record['eta']:g}, grid {record['grid']}", "seconds", "each plan seed", "mean", "median"], lines)
-
-
-def _is_f2_f5(entry: Entry) -> bool:
-    return entry["label"].startswith("Multilevel f2+f5") and entry["steps"] == 80
-
-
 def speed_up() -> str:
-    """How many times the seconds Euler at f5 needs for the error of each multilevel run, interpolated."""
+    """How many times the seconds Euler at f5 on the same grid needs for each multilevel run's error, interpolated."""
     lines = []
-    for eta, name in ((1.0, "DDPM"), (0.0, "DDIM")):
-        entries = [e for e in results("multilevel")["entries"] if e["eta"] == eta]
-        euler = sorted((e for e in entries if e["label"] == "Euler f5"), key=mean_error)
-        errors, seconds = np.log([mean_error(e) for e in euler]), np.log([e["seconds"] for e in euler])
-        ours = [e for e in entries if e["family"] == "multilevel"]
-        ours = [e for e in ours if errors[0] <= np.log(mean_error(e)) <= errors[-1]]
-        for draws in ("independent", "systematic", "midpoint"):
-            ratios = [
-                float(np.exp(np.interp(np.log(mean_error(e)), errors, seconds)) / e["seconds"])
-                for e in ours
-                if draws in e["label"]
-            ]
-            if ratios:
-                lines.append(
-                    [name, draws, f"{statistics.median(ratios):.2f}×", f"{max(ratios):.2f}×", f"{len(ratios)}"]
-                )
+    for eta, name in PROCESSES:
+        ratios: dict[str, list[float]] = {draws: [] for draws in DRAWS}
+        for end in ("", ", linspace"):
+            euler = sorted((e for e in settings(eta) if e["label"] == f"Euler f5{end}"), key=mean_error)
+            errors, seconds = np.log([mean_error(e) for e in euler]), np.log([e["seconds"] for e in euler])
+            for e in settings(eta):
+                here, error = e["label"].endswith(", linspace") == bool(end), np.log(mean_error(e))
+                if e["family"] == "multilevel" and here and errors[0] <= error <= errors[-1]:
+                    draws = e["label"].split(", ")[1]
+                    ratios[draws].append(float(np.exp(np.interp(error, errors, seconds)) / e["seconds"]))
+        for draws, found in ratios.items():
+            if found:
+                best_and_median = [f"{statistics.median(found):.2f}×", f"{max(found):.2f}×"]
+                lines.append([name, draws, *best_and_median, f"{len(found)}"])
     return rows(["", "draws", "median speed-up", "best setting", "settings in range"], lines)
 
 
@@ -190,7 +178,6 @@ def where() -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "summary": summary,
     "draws": draws_compared,
-    "other-grid": other_grid,
     "speed-up": speed_up,
     "levels": levels,
     "half-precision": half_precision,
@@ -199,6 +186,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ddpm": lambda: every_setting(1.0),
     "ddim": lambda: every_setting(0.0),
     **parallel_report.SECTIONS,
+    **poisson_report.SECTIONS,
+    **langevin_report.SECTIONS,
 }
 
 
@@ -211,29 +200,34 @@ def filled(text: str) -> str:
     return re.sub(r"<!-- begin ([\w-]+) -->.*?<!-- end \1 -->", section, text, flags=re.DOTALL)
 
 
+COLOURS = {"euler": "k", "multistep": "C0", "peer": "C7", "independent": "C3", "systematic": "C1", "midpoint": "C2"}
+
+
 def plot() -> None:
     """Error against seconds of all families, both processes."""
     record = results("multilevel")
     figure = Figure(figsize=(14, 6.6), dpi=100)
-    for place, (eta, name) in enumerate(((1.0, "DDPM (η = 1)"), (0.0, "DDIM (η = 0)"))):
+    for place, (eta, name) in enumerate(PROCESSES):
         axes = figure.add_subplot(1, 2, place + 1)
         curves: dict[str, list[Entry]] = {}
-        for e in record["entries"]:
-            if e["eta"] == eta and e["label"] not in ("Euler f2", "Euler f3", "Euler f4"):
+        for e in settings(eta):
+            if e["label"] not in ("Euler f2", "Euler f3", "Euler f4"):
                 curves.setdefault(e["label"], []).append(e)
         for label, entries in curves.items():
-            family = entries[0]["family"]
-            style = {"euler": "k", "multistep": "C0", "peer": "C7"}.get(family)
-            draws = label.rsplit(", ", 1)[-1]
-            colour = style or {"independent": "C3", "systematic": "C1", "midpoint": "C2"}[draws]
-            marker = {"f1": "s", "f2": "^", "f1+f3": "D"}.get(label.removeprefix("Multilevel ").split("+f5")[0], "o")
+            family, parts = entries[0]["family"], label.split(", ")
+            colour = COLOURS.get(family) or COLOURS[parts[1]]
+            marker = {"f1": "s", "f2": "^", "f1+f3": "D"}.get(parts[0].removeprefix("Multilevel ").split("+f5")[0], "o")
+            marker = "*" if parts[-1] == "linspace" and family != "peer" else marker
             drawn = sorted(entries, key=lambda e: e["seconds"])
             axes.plot(
-                [e["seconds"] for e in drawn], [mean_error(e) for e in drawn], marker=marker, ms=4, color=colour,
+                [e["seconds"] for e in drawn], [mean_error(e) for e in drawn], marker=marker,
+                color=colour, ms=9 if marker == "*" else 4,
                 lw=1.2, ls="--" if label == "Euler f1" else "-", alpha=0.85,
                 label=label,
             )  # fmt: skip
-        axes.set(xscale="log", yscale="log", xlabel=f"seconds for {record['count']} images", title=name)
+        axes.set(
+            xscale="log", yscale="log", xlabel=f"seconds for {record['count']} images", title=f"{name} (η = {eta:g})"
+        )
         axes.set_ylabel("mean squared distance to the reference")
         axes.grid(visible=True, which="both", alpha=0.2)
         axes.legend(fontsize=7, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))
@@ -244,10 +238,11 @@ def plot() -> None:
 def main() -> None:
     """Fill all pages and draw the plot."""
     for page in PAGES:
-        partial = page.with_suffix(".partial")
-        partial.write_text(filled(page.read_text()))
-        os.replace(partial, page)
+        beside = page.with_suffix(".partial")
+        beside.write_text(filled(page.read_text()))
+        os.replace(beside, page)
     plot()
+    langevin_report.plot()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import diffusers
 import torch
 
 import multidrift as md
+from multidrift.processes.errors import require
 from multidrift.processes.files import write_whole
 
 RESULTS = Path(__file__).parent / "results"
@@ -46,9 +47,21 @@ class Record:
         """The file this record is kept in."""
         return RESULTS / f"{self.name}.json"
 
+    def resume(self) -> None:
+        """Go on from the file, if there is one; its entries must be of as many images as these."""
+        if self.path.is_file():
+            kept = json.loads(self.path.read_text())
+            require(kept["count"] == self.header["count"], "count", self.header["count"], f"{kept['count']}, as kept")
+            self.entries = kept.pop("entries")
+            self.header = kept | self.header
+
     def add(self, entry: dict[str, object]) -> None:
-        """Keep one more entry."""
-        self.entries.append(entry)
+        """Keep one more entry, in the place of the one of the same name if there is one."""
+        names = [_name(known) for known in self.entries]
+        if _name(entry) in names:
+            self.entries[names.index(_name(entry))] = entry
+        else:
+            self.entries.append(entry)
         self.write()
 
     def write(self) -> None:
@@ -56,3 +69,14 @@ class Record:
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps(self.header | {"entries": self.entries}, indent=1) + "\n"
         write_whole(self.path, lambda partial: partial.write_text(text))
+
+    @staticmethod
+    def kept(name: str) -> Record:
+        """The record as it is on disk, to measure a part of it again."""
+        header = json.loads((RESULTS / f"{name}.json").read_text())
+        return Record(name, header, header.pop("entries"))
+
+
+def _name(entry: dict[str, object]) -> tuple[object, ...]:
+    """What tells the entries of one record apart."""
+    return tuple(entry.get(key) for key in ("eta", "label", "level", "steps"))

@@ -27,7 +27,9 @@ ALLOWED = {
     "report": SAMPLING | {"evaluation", "planning"},
     "cli": None,  # everything
 }
-HEAVY = {"diffusers", "accelerate", "matplotlib", "plotly", "jinja2", "torchmetrics", "ot", "scipy", "sklearn"}
+HEAVY = {
+    *("diffusers", "accelerate", "matplotlib", "plotly", "jinja2", "torchmetrics", "ot", "scipy", "sklearn", "arviz"),
+}
 
 
 def imports(path):

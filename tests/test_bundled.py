@@ -71,13 +71,16 @@ def test_evenly_spread_draws_err_less_on_real_networks(ladder):
     assert mean["systematic"] < mean["independent"]
 
 
-def test_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+def test_examples_of_the_readme_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", md.PlanWarning)
-        exec(compile(example, "README.md", "exec"), {})  # noqa: S102 (the example is what is tested)
-    assert capsys.readouterr().out.strip() == "{'f1': 79, 'f5': 20}"
+        for example in examples:
+            exec(compile(example, "README.md", "exec"), {})  # noqa: S102 (the example is what is tested)
+    printed = capsys.readouterr().out.strip().splitlines()
+    assert printed[0] == "{'f1': 79, 'f5': 20}"
+    assert printed[1].endswith("{'potential': 400}")
     assert (tmp_path / "digits.png").is_file()
 
 

@@ -144,7 +144,7 @@ def test_overdamped_stationary_variance():
 
 
 def test_underdamped_velocities_and_positions_in_equilibrium():
-    """Fine steps on a unit Gaussian at β = 2: variances 1/2 of position and of velocity, 20,000 chains, five deviations."""
+    """Fine steps on a unit Gaussian at β = 2: variances 1/2 of both; 20,000 chains, five deviations."""
     process = md.Underdamped(horizon=6.0, friction=1.5, beta=2.0)
     start = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(1)) / math.sqrt(2)
     result = md.sample(lambda x: -x, md.Euler(300), process, start=start)

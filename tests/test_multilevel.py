@@ -109,6 +109,18 @@ def test_cost_is_known_before_the_run(ladder, draws):
         assert set(counts) <= {11, 12, 13}
 
 
+def test_the_cheap_level_rests_where_the_top_one_fires_in_a_row(ladder):
+    """A step between firing steps weighs exactly 1, and the cheap level cancels there."""
+    method = md.Multilevel(60, levels=("f1", "f3"), calls=(60, 50))
+    expected = method.cost(ladder).calls
+    counts = [method.plan(ladder, seed=s).calls["f1"] for s in range(300)]
+    assert np.mean(counts) == pytest.approx(expected["f1"], abs=5 * np.std(counts) / np.sqrt(300))
+    assert expected["f1"] < 40
+    weights = method.plan(ladder).weights[0, :, 1]
+    rests = (weights[:-2] > 0) & (weights[1:-1] > 0) & (weights[2:] > 0)
+    assert np.all(weights[1:-1][rests] == 1)
+
+
 def linear_ladder(schedule):
     """Two levels with a linear drift, so that the mean path of an unbiased draw is the top level's path."""
     levels = [
@@ -238,7 +250,7 @@ def test_errors_name_the_level_that_failed(ladder, ddpm):
     broken = md.Denoiser(lambda x, t: x / 0, ddpm, "sample", shape=(2,))
     mixed = md.Ladder([broken, ladder["f3"]], names=("small", "big"))
     with pytest.raises(md.MultidriftError, match="^small: the prediction is not finite at step 0"):
-        md.sample(mixed, md.Multilevel(10, calls=(10, 9)), count=2)
+        md.sample(mixed, md.Multilevel(10, calls=(10, 3)), count=2)
 
 
 @pytest.mark.parametrize(

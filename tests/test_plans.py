@@ -12,7 +12,7 @@ import torch
 
 import multidrift as md
 from conftest import Small
-from multidrift.plans.draws import DRAWS, fire, weigh
+from multidrift.plans.draws import DRAWS, fire, shares, weigh
 from multidrift.plans.probabilities import coefficients, counted_calls, expected_calls, from_calls, given
 
 P_CONSTANT = np.full(59, 0.3)
@@ -40,17 +40,80 @@ def test_systematic_firings_stay_within_one_of_their_expectation(p, offset):
     assert np.all(np.abs(np.cumsum(fires) - np.cumsum(p)) <= 1 + 1e-9)
 
 
-@pytest.mark.parametrize("p", [P_CONSTANT, P_VARYING, np.ones(59)], ids=["constant", "varying", "one"])
+PROFILES = pytest.mark.parametrize(
+    "p", [P_CONSTANT, P_VARYING, P_VARYING[::-1], np.ones(59)], ids=["constant", "rising", "falling", "one"]
+)
+OFFSETS = (0.01, 0.4, 0.5, 0.9)
+
+
+@PROFILES
 @pytest.mark.parametrize("draws", ["systematic", "midpoint"])
 def test_weights_sum_to_the_interval(draws, p):
-    """Σ w_n h_n = Σ h_n, and between firings of one level the weights go like 1/p."""
-    lengths = np.linspace(0.02, 0.3, 59)
-    for offset in (0.01, 0.4, 0.9):
-        fires = fire(draws, p, np.full(59, offset))
-        weights = weigh(draws, fires, p, lengths)
-        assert (weights * lengths).sum() == pytest.approx(lengths.sum(), rel=1e-12)
-        assert np.array_equal(weights > 0, fires)
-        assert np.ptp((weights * p)[fires]) < 1e-12
+    """Σ w_n h_n = Σ h_n, whatever the lengths of the steps, and nothing but firings has a weight."""
+    for lengths in (np.linspace(0.02, 0.3, 59), np.geomspace(1, 1e-4, 59)):
+        for offset in OFFSETS:
+            fires = fire(draws, p, np.full(59, offset))
+            weights = weigh(draws, fires, p, lengths)
+            assert (weights * lengths).sum() == pytest.approx(lengths.sum(), rel=1e-12)
+            assert np.array_equal(weights > 0, fires)
+
+
+@PROFILES
+def test_every_step_is_shared_out_whole_and_to_the_firings_beside_it(p):
+    for offset in OFFSETS:
+        fires = fire("systematic", p, np.full(59, offset))
+        owned = shares(fires, p)
+        np.testing.assert_allclose(owned.sum(axis=0), 1, rtol=1e-12)
+        assert np.array_equal(owned[:, fires], np.eye(fires.sum()))  # a firing's own step is all its own
+        for k, n in enumerate(np.flatnonzero(fires)):
+            cell = np.flatnonzero(owned[k])
+            assert fires[cell[0] : cell[-1] + 1].sum() == 1
+            assert cell[0] <= n <= cell[-1]
+
+
+@PROFILES
+def test_weights_are_bounded(p):
+    """A cell holds the probability of one firing, at either end of the run up to half of one more."""
+    for offset in np.linspace(0.001, 0.999, 41):
+        held = shares(fire("systematic", p, np.full(59, offset)), p) @ p
+        assert held.max() <= 2.0 + 1e-9
+        assert held[1:-1].max() <= 1.5 + 1e-9
+        assert held.sum() == pytest.approx(p.sum())
+
+
+def test_weights_of_even_steps_are_one_over_p():
+    """Constant p and steps of one length: the weight is the gap between firings, at the ends up to half a gap more."""
+    p = np.full(60, 0.25)
+    for offset in (0.1, 0.3, 0.5, 0.7, 0.9):
+        weights = weigh("systematic", fire("systematic", p, np.full(60, offset)), p, np.ones(60))
+        each = weights[weights > 0]
+        np.testing.assert_allclose(each[1:-1], 4, rtol=1e-9)
+        assert 2 <= each[0] <= 6
+        assert 2 <= each[-1] <= 6
+
+
+@pytest.mark.parametrize("p", [P_CONSTANT, P_VARYING], ids=["constant", "varying"])
+def test_weighted_firings_integrate_smooth_terms_to_second_order(p):
+    """Σ w_n h_n g_n against Σ h_n g_n: worst offset of 50, at n and 2n firings, for steps of changing length."""
+    worst = []
+    for refine in (4, 8):
+        n = 59 * refine
+        where = (np.arange(n) + 0.5) / n
+        dense = np.interp(where, np.linspace(0, 1, 59), p) / 4
+        lengths, terms = (1 + where) / n, np.cos(3 * where)
+        errors = []
+        for offset in np.linspace(0.01, 0.99, 50):
+            fires = fire("systematic", dense, np.full(n, offset))
+            weights = weigh("systematic", fires, dense, lengths)
+            errors.append(abs((weights * lengths * terms).sum() - (lengths * terms).sum()))
+        worst.append(max(errors))
+    assert worst[1] < 0.35 * worst[0]
+
+
+def test_steps_that_are_certain_weigh_one_between_steps_that_are_not():
+    p = np.concatenate([np.full(20, 0.3), np.ones(10), np.full(20, 0.3)])
+    weights = weigh("systematic", fire("systematic", p, np.full(50, 0.7)), p, np.linspace(0.02, 0.3, 50))
+    assert np.array_equal(weights[21:29], np.ones(8))
 
 
 def test_weights_of_the_papers_draw_are_one_over_p():

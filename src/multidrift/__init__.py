@@ -4,6 +4,7 @@ from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.langevin import LangevinDrift, potential
+from multidrift.drifts.regression import LogisticRegression, PosteriorReference, breast_cancer_posterior
 from multidrift.drifts.targets import GaussianMixture
 from multidrift.plans.advice import PlanWarning
 from multidrift.plans.plan import Plan
@@ -37,6 +38,7 @@ __all__ = [
     "GaussianMixture",
     "Ladder",
     "LangevinDrift",
+    "LogisticRegression",
     "Method",
     "MultidriftError",
     "Multilevel",
@@ -46,10 +48,12 @@ __all__ = [
     "Plan",
     "PlanWarning",
     "PoissonMidpoint",
+    "PosteriorReference",
     "PredictorCorrector",
     "Result",
     "State",
     "Underdamped",
+    "breast_cancer_posterior",
     "critical_path",
     "forecasts",
     "grid_times",

@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from multidrift.cli.demo import demo_command
+from multidrift.cli.langevin import langevin_command
 from multidrift.cli.sample import sample_command
 from multidrift.cli.train import train_command
 from multidrift.processes.errors import MultidriftError
 
 app = typer.Typer(
     name="multidrift",
-    help="Simulate diffusion models with far fewer calls of their expensive network.",
+    help="Simulate diffusion models and Langevin dynamics with far fewer calls of their expensive drift.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command("demo")(demo_command)
 app.command("sample")(sample_command)
 app.command("train")(train_command)
+app.command("langevin")(langevin_command)
 
 
 def main() -> None:

@@ -12,16 +12,20 @@ from rich.table import Table
 
 from multidrift.drifts.ladder import Ladder
 from multidrift.plans.draws import Draws
+from multidrift.plans.substeps import SubstepDraws
 from multidrift.processes.clocks import Holds
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.grids import Grid
+from multidrift.processes.schedules import Discrete
+from multidrift.processes.variants import Variant, pmm_variant
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.forecast import Forecast
 from multidrift.samplers.method import Method
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
 from multidrift.samplers.picard import Picard
+from multidrift.samplers.poisson import PoissonMidpoint
 from multidrift.samplers.result import Result, save_image
 from multidrift.samplers.sample import sample
 
@@ -33,6 +37,7 @@ class MethodName(StrEnum):
     multistep = "multistep"
     multilevel = "multilevel"
     picard = "picard"
+    poisson = "poisson"
 
 
 def sample_command(
@@ -45,13 +50,24 @@ def sample_command(
     level: Annotated[str | None, typer.Option(help="The network to use, such as f1; the best by default.")] = None,
     method: Annotated[
         MethodName,
-        typer.Option(help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM. picard: all steps at once."),
+        typer.Option(
+            help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM. poisson: Poisson midpoint. "
+            "picard: all steps at once."
+        ),
     ] = MethodName.euler,
-    steps: Annotated[int, typer.Option(help="Calls of the network.")] = 50,
+    steps: Annotated[int, typer.Option(help="Steps: calls of the network, of which poisson takes two a step.")] = 50,
     levels: Annotated[str | None, typer.Option(help="multilevel: the levels to use, such as f1,f5.")] = None,
     calls: Annotated[str | None, typer.Option(help="multilevel: expected calls of each level, such as 80,20.")] = None,
-    draws: Annotated[str, typer.Option(help="multilevel: systematic, independent or midpoint.")] = "systematic",
-    plan_seed: Annotated[int, typer.Option(help="multilevel: seed of the draws.")] = 0,
+    draws: Annotated[
+        str | None,
+        typer.Option(help="multilevel: systematic, independent, midpoint. poisson: independent, single, midpoint."),
+    ] = None,
+    substeps: Annotated[int, typer.Option(help="poisson: small steps that one large step stands for.")] = 20,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="The reverse SDE as the paper's 1a, 1b, 1c, 1d, 2 or 3 in place of eta and holds."),
+    ] = None,
+    plan_seed: Annotated[int, typer.Option(help="multilevel, poisson: seed of the draws.")] = 0,
     blocks: Annotated[int, typer.Option(help="picard: blocks solved one after another.")] = 1,
     window: Annotated[int | None, typer.Option(help="picard: steps at once, in a sliding window.")] = None,
     tolerance: Annotated[float, typer.Option(help="picard: largest change of a settled time, in units of σ.")] = 1e-3,
@@ -81,6 +97,8 @@ def sample_command(
       multidrift sample --method multilevel --levels f1,f5 --calls 80,20 --steps 80
 
       multidrift sample --method picard --eta 0 --coarse auto --steps 60
+
+      multidrift sample --method poisson --steps 25 --substeps 40 --grid linspace
     """
     console = Console(stderr=True)
     networks = _ladder(ladder).to(device)
@@ -94,7 +112,11 @@ def sample_command(
         case MethodName.multilevel:
             names = None if levels is None else tuple(levels.split(","))
             chosen = Multilevel(
-                steps, cast("Grid", grid), levels=names, calls=_numbers(calls), draws=cast("Draws", draws)
+                steps,
+                cast("Grid", grid),
+                levels=names,
+                calls=_numbers(calls),
+                draws=cast("Draws", draws or "systematic"),
             )
         case MethodName.picard:
             below = coarse.split(",") if coarse is not None and "," in coarse else coarse
@@ -103,8 +125,10 @@ def sample_command(
                 coarse_every=coarse_every,
             )  # fmt: skip
             console.print(_outlook(chosen.forecast(model), level or networks.top))
-    assert networks.schedule is not None  # ladders in folders are Denoisers
-    process = Diffusion(networks.schedule, eta, cast("Holds", holds))
+        case MethodName.poisson:
+            firing = cast("SubstepDraws", draws or "independent")
+            chosen = PoissonMidpoint(steps, cast("Grid", grid), substeps=substeps, draws=firing)
+    process = _process(networks, eta, cast("Holds", holds), variant)
     _check_target(out)
     console.print(f"drawing {count} images with {level or networks.top} …")
     result = sample(
@@ -124,6 +148,15 @@ def _outlook(expected: Forecast, top: str) -> str:
         f"{rounds}: {expected.critical_path:.2f} times the sequential run's calls one after another; faster where a "
         f"round's call takes less than {expected.break_even:.1f} times as long as a call on the images alone"
     )
+
+
+def _process(networks: Ladder, eta: float, holds: Holds, variant: str | None) -> Diffusion:
+    assert networks.schedule is not None  # ladders in folders are Denoisers
+    if variant is None:
+        return Diffusion(networks.schedule, eta, holds)
+    require(isinstance(networks.schedule, Discrete), "variant", variant, "a ladder with training steps")
+    assert isinstance(networks.schedule, Discrete)
+    return pmm_variant(cast("Variant", variant), networks.schedule)
 
 
 def _numbers(calls: str | None) -> tuple[float, ...]:

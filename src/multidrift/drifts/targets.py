@@ -37,6 +37,25 @@ class GaussianMixture:
         self._variances = torch.from_numpy(np.clip(values, 0.0, None))  # along the axes of each component
         self._axes = torch.from_numpy(vectors)
 
+    @staticmethod
+    def gaussian(mean: ArrayLike, covariance: ArrayLike) -> GaussianMixture:
+        """One Gaussian, with `mean` [d] and `covariance` [d, d]."""
+        centre, spread = np.asarray(mean, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
+        require(centre.ndim == 1, "mean", centre.shape, "(d,)")
+        require(spread.shape == (len(centre),) * 2, "covariance", spread.shape, f"({len(centre)}, {len(centre)})")
+        return GaussianMixture([1.0], centre[None], spread[None])
+
+    @staticmethod
+    def ill_conditioned(dimension: int, condition: float) -> GaussianMixture:
+        """A centred Gaussian with variances from 1 down to 1/condition, evenly spread in their logarithm.
+
+        Explicit Langevin steps must stay below 2/condition, while the widest coordinate takes time 1 to forget its
+        start: the condition number is what an unpreconditioned sampler pays.
+        """
+        require(isinstance(dimension, int) and dimension >= 2, "dimension", dimension, "an integer of at least 2")
+        require(condition >= 1, "condition", condition, "a number of at least 1")
+        return GaussianMixture.gaussian(np.zeros(dimension), np.diag(np.geomspace(1.0, 1.0 / condition, dimension)))
+
     @property
     def shape(self) -> tuple[int, ...]:
         """One sample's shape, (d,)."""

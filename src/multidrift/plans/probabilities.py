@@ -62,12 +62,25 @@ def expected_calls(probabilities: Floats, final: int = 1, *, independent: bool) 
     """Expected calls of each level, and `final` more of the top one.
 
     A network is needed where its own difference or the one above fires. Where both fire with equal weights, as two
-    levels that always fire do, it cancels out of the telescoping sum and is not called. (Evenly spread draws of two
-    levels with one p < 1 may coincide by chance; that saves calls which are not counted here.)
+    levels that always fire do, it cancels out of the telescoping sum and is not called: independent draws of equal p,
+    and evenly spread ones where both levels weigh 1. (Evenly spread draws of two levels may also coincide with another
+    weight by chance; that saves calls which are not counted here.)
     """
     above = np.concatenate([probabilities[:, 1:], np.zeros_like(probabilities[:, :1])], axis=1)
     needed = 1.0 - (1.0 - probabilities) * (1.0 - above)
-    cancels = (probabilities == above) & (independent | (probabilities == 1.0))
-    calls = np.where(cancels, needed - probabilities * above, needed).sum(axis=0)
+    if independent:
+        cancels = np.where(probabilities == above, probabilities * above, 0.0)
+    else:
+        cancels = _weighs_one(probabilities) * _weighs_one(above)
+    calls = (needed - cancels).sum(axis=0)
     calls[-1] += final
     return np.asarray(calls)
+
+
+def _weighs_one(probabilities: Floats) -> Floats:
+    """P that an evenly spread draw fires at a step and at both its neighbours, so that the step weighs exactly 1.
+
+    Steps left out are spread as evenly as firings are, so that three in a row miss one with the sum of their 1 − p.
+    """
+    missing = np.pad(1.0 - probabilities, ((1, 1), (0, 0)))
+    return np.clip(1.0 - (missing[:-2] + missing[1:-1] + missing[2:]), 0.0, 1.0)

@@ -9,6 +9,7 @@ large q.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +53,20 @@ def pair_rotation(friction: float, low: Places, middle: Places, high: Places) ->
     Inner products of the whole's two functions with the halves' give the first two columns; any orthonormal completion
     will do for the others, and this one is in closed form.
     """
-    whole = _alike(friction * (np.asarray(high, dtype=np.float64) - low))
-    left, right = (_alike(friction * (np.asarray(b) - a)) for a, b in ((low, middle), (middle, high)))
+    left, right = (_alike(friction * (np.asarray(b, np.float64) - a)) for a, b in ((low, middle), (middle, high)))
+    if left.ndim == right.ndim == 0:
+        return _one_rotation(float(left), float(right))
+    return _rotation(left, right)
+
+
+@lru_cache(maxsize=256)  # a tree asks for the same few again and again, one for each depth
+def _one_rotation(left: float, right: float) -> Floats:
+    return _rotation(np.asarray(left), np.asarray(right))
+
+
+def _rotation(left: Floats, right: Floats) -> Floats:
+    """The rotation for halves of these lengths times γ."""
+    whole = left + right
     near, far = np.sqrt(left / whole), np.sqrt(right / whole)
     root = np.sqrt(_variance(whole))
     behind = np.exp(-right)  # f on the left half is its own f times this
@@ -85,4 +98,8 @@ def _alike(values: Floats) -> Floats:
 def _matrix(rows: list[list[Floats]]) -> Floats:
     """Entries that broadcast against each other as matrices on the last two axes."""
     shape = np.broadcast_shapes(*(entry.shape for row in rows for entry in row))
-    return np.stack([np.stack([np.broadcast_to(e, shape) for e in row], axis=-1) for row in rows], axis=-2)
+    matrix = np.empty((*shape, len(rows), len(rows[0])))
+    for i, row in enumerate(rows):
+        for j, entry in enumerate(row):
+            matrix[..., i, j] = entry
+    return matrix
