@@ -1,8 +1,8 @@
-"""Run every benchmark, one after the other: about two and a half hours on two cores."""
+"""Run every benchmark, one after the other: about three hours on two cores."""
 
 import typer
 
-from benchmarks import ladder, multilevel, noise, poisson_diffusion
+from benchmarks import ladder, multilevel, noise, parallel, poisson_diffusion
 
 
 def main() -> None:
@@ -10,6 +10,7 @@ def main() -> None:
     noise.main()
     ladder.main()
     multilevel.main()
+    parallel.main()
     poisson_diffusion.main()
 
 

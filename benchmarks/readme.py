@@ -15,11 +15,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks import langevin_report, poisson_report
+from benchmarks import langevin_report, parallel_report, poisson_report
 from benchmarks.tables import Entry, results, rows
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("multilevel", "ladder", "langevin")))
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("multilevel", "ladder", "langevin", "picard")))
 PLOT = ROOT / "docs" / "multilevel.png"
 
 
@@ -185,6 +185,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "machine": where,
     "ddpm": lambda: every_setting(1.0),
     "ddim": lambda: every_setting(0.0),
+    **parallel_report.SECTIONS,
     **poisson_report.SECTIONS,
     **langevin_report.SECTIONS,
 }

@@ -65,6 +65,15 @@ def test_sample_with_two_levels(ladder_folder, tmp_path):
     assert (tmp_path / "a.png").is_file()
 
 
+def test_sample_in_parallel_says_when_it_pays(ladder_folder, tmp_path):
+    options = ("--method", "picard", "--coarse", "f1", "--coarse-every", 3, "--window", 8, "--steps", 12, "--count", 2)
+    done = command("sample", "--ladder", ladder_folder, *options, "--out", tmp_path / "a.png")
+    assert done.returncode == 0, done.stderr
+    assert "rounds of f2 and" in done.stderr
+    assert "sweeps of f1" in done.stderr
+    assert (tmp_path / "a.png").is_file()
+
+
 def test_sample_with_substeps(ladder_folder, tmp_path):
     options = ("--method", "poisson", "--variant", "2", "--grid", "trailing", "--steps", 6, "--substeps", 5)
     done = command("sample", "--ladder", ladder_folder, *options, "--draws", "single", "--out", tmp_path / "a.png")
@@ -76,6 +85,8 @@ def test_sample_with_substeps(ladder_folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--method", "picard", "--window", 0), "window: got 0; it takes None or an integer"),
+        (("--method", "picard", "--coarse", "f9"), "coarse: got 'f9'; it takes levels below the top one: f1"),
         (("--method", "poisson", "--draws", "systematic"), "draws: got 'systematic'; it takes independent, single"),
         (("--variant", "7"), "variant: got '7'"),
         (("--count", 0), "count: got 0"),

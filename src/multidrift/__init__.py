@@ -1,6 +1,7 @@
 """multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
 
 from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.langevin import LangevinDrift, potential
 from multidrift.drifts.regression import LogisticRegression, PosteriorReference, breast_cancer_posterior
@@ -13,11 +14,14 @@ from multidrift.processes.errors import MultidriftError
 from multidrift.processes.grids import grid_times
 from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.processes.variants import pmm_variant, recommended_variant
+from multidrift.samplers.corrector import PredictorCorrector
 from multidrift.samplers.euler import Euler
+from multidrift.samplers.forecast import Forecast, critical_path, forecasts
 from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.picard import ConvergenceWarning, Picard
 from multidrift.samplers.poisson import PoissonMidpoint
 from multidrift.samplers.result import Result, State
 from multidrift.samplers.sample import sample, steps
@@ -25,9 +29,12 @@ from multidrift.samplers.sample import sample, steps
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConvergenceWarning",
     "Denoiser",
     "Diffusion",
     "Euler",
+    "Forecast",
+    "GaussianDenoiser",
     "GaussianMixture",
     "Ladder",
     "LangevinDrift",
@@ -37,14 +44,18 @@ __all__ = [
     "Multilevel",
     "Multistep",
     "Overdamped",
+    "Picard",
     "Plan",
     "PlanWarning",
     "PoissonMidpoint",
     "PosteriorReference",
+    "PredictorCorrector",
     "Result",
     "State",
     "Underdamped",
     "breast_cancer_posterior",
+    "critical_path",
+    "forecasts",
     "grid_times",
     "method_from_dict",
     "pmm_variant",

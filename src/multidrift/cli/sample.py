@@ -20,9 +20,11 @@ from multidrift.processes.grids import Grid
 from multidrift.processes.schedules import Discrete
 from multidrift.processes.variants import Variant, pmm_variant
 from multidrift.samplers.euler import Euler
+from multidrift.samplers.forecast import Forecast
 from multidrift.samplers.method import Method
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.picard import Picard
 from multidrift.samplers.poisson import PoissonMidpoint
 from multidrift.samplers.result import Result, save_image
 from multidrift.samplers.sample import sample
@@ -34,6 +36,7 @@ class MethodName(StrEnum):
     euler = "euler"
     multistep = "multistep"
     multilevel = "multilevel"
+    picard = "picard"
     poisson = "poisson"
 
 
@@ -47,7 +50,10 @@ def sample_command(
     level: Annotated[str | None, typer.Option(help="The network to use, such as f1; the best by default.")] = None,
     method: Annotated[
         MethodName,
-        typer.Option(help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM. poisson: Poisson midpoint."),
+        typer.Option(
+            help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM. poisson: Poisson midpoint. "
+            "picard: all steps at once."
+        ),
     ] = MethodName.euler,
     steps: Annotated[int, typer.Option(help="Steps: calls of the network, of which poisson takes two a step.")] = 50,
     levels: Annotated[str | None, typer.Option(help="multilevel: the levels to use, such as f1,f5.")] = None,
@@ -62,10 +68,19 @@ def sample_command(
         typer.Option(help="The reverse SDE as the paper's 1a, 1b, 1c, 1d, 2 or 3 in place of eta and holds."),
     ] = None,
     plan_seed: Annotated[int, typer.Option(help="multilevel, poisson: seed of the draws.")] = 0,
+    blocks: Annotated[int, typer.Option(help="picard: blocks solved one after another.")] = 1,
+    window: Annotated[int | None, typer.Option(help="picard: steps at once, in a sliding window.")] = None,
+    tolerance: Annotated[float, typer.Option(help="picard: largest change of a settled time, in units of σ.")] = 1e-3,
+    coarse: Annotated[
+        str | None, typer.Option(help="picard: a cheap level such as f2, several (f1,f3), gaussian or auto.")
+    ] = None,
+    coarse_every: Annotated[int, typer.Option(help="picard: steps from one call of the cheap level to the next.")] = 1,
     order: Annotated[int, typer.Option(help="Order of the multistep method: 1, 2 or 3.")] = 2,
     eta: Annotated[float, typer.Option(help="Amount of noise: 0 is DDIM (an ODE), 1 is DDPM (an SDE).")] = 1.0,
     holds: Annotated[str, typer.Option(help="Held over a step: data, noise, score or ddpm.")] = "data",
-    grid: Annotated[str, typer.Option(help="Spacing: blend, logsnr, leading, trailing, linspace or karras.")] = "blend",
+    grid: Annotated[
+        str, typer.Option(help="Spacing: blend, logsnr, leading, trailing, linspace, karras or piadm.")
+    ] = "blend",
     count: Annotated[int, typer.Option(help="Number of images.")] = 16,
     seed: Annotated[int, typer.Option(help="Image i depends on the seed and on i alone.")] = 0,
     first: Annotated[int, typer.Option(help="Number of the first image: continue an earlier run.")] = 0,
@@ -80,6 +95,8 @@ def sample_command(
       multidrift sample --method multistep --eta 0 --steps 20 --out folder/
 
       multidrift sample --method multilevel --levels f1,f5 --calls 80,20 --steps 80
+
+      multidrift sample --method picard --eta 0 --coarse auto --steps 60
 
       multidrift sample --method poisson --steps 25 --substeps 40 --grid linspace
     """
@@ -101,6 +118,13 @@ def sample_command(
                 calls=_numbers(calls),
                 draws=cast("Draws", draws or "systematic"),
             )
+        case MethodName.picard:
+            below = coarse.split(",") if coarse is not None and "," in coarse else coarse
+            chosen = Picard(
+                steps, cast("Grid", grid), blocks=blocks, window=window, tolerance=tolerance, coarse=below,
+                coarse_every=coarse_every,
+            )  # fmt: skip
+            console.print(_outlook(chosen.forecast(model), level or networks.top))
         case MethodName.poisson:
             firing = cast("SubstepDraws", draws or "independent")
             chosen = PoissonMidpoint(steps, cast("Grid", grid), substeps=substeps, draws=firing)
@@ -112,6 +136,18 @@ def sample_command(
     )
     _write(result, out, first)
     _report(console, result, out)
+
+
+def _outlook(expected: Forecast, top: str) -> str:
+    """What a parallel run is expected to take, and when that pays."""
+    below = f" and {expected.sweeps} sweeps of {'+'.join(expected.coarse)}" if expected.coarse else ""
+    rounds = f"about {expected.rounds} rounds of {top}{below}"
+    if expected.break_even <= 1:
+        return f"{rounds}: no machine makes that faster than one step after another"
+    return (
+        f"{rounds}: {expected.critical_path:.2f} times the sequential run's calls one after another; faster where a "
+        f"round's call takes less than {expected.break_even:.1f} times as long as a call on the images alone"
+    )
 
 
 def _process(networks: Ladder, eta: float, holds: Holds, variant: str | None) -> Diffusion:

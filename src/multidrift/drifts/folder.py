@@ -3,6 +3,7 @@
     ladder.json                  format, schedule, levels (predicts, clip, shape), costs, a hash of every file
     f1/unet/config.json, diffusion_pytorch_model.safetensors
     f1/scheduler/scheduler_config.json, f1/model_index.json      where the schedule is a training chain
+    gaussian.safetensors         mean and covariance of the data, where the ladder has them
 
 Weights are read from safetensors alone. A folder is written under a temporary name and renamed when it is whole.
 """
@@ -23,6 +24,7 @@ import torch
 
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.drift import Drift
+from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.timer import Costs
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.predictions import Prediction
@@ -32,6 +34,7 @@ from multidrift.processes.schedules import Discrete, from_dict
 BUNDLED = Path(__file__).parent.parent / "bundled"
 FORMAT = 1
 _DESCRIPTION = "ladder.json"
+_GAUSSIAN = "gaussian.safetensors"
 _NEEDED = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors")
 
 
@@ -49,7 +52,13 @@ class _Saveable(Protocol):
 
 
 def write_levels(
-    folder: Path, levels: Mapping[str, Drift], costs: Costs | None, *, overwrite: bool, half: bool
+    folder: Path,
+    levels: Mapping[str, Drift],
+    costs: Costs | None,
+    gaussian: GaussianDenoiser | None,
+    *,
+    overwrite: bool,
+    half: bool,
 ) -> None:
     """Write all levels to `folder`; on any failure what was there before stays as it was."""
     if folder.exists() and not overwrite:
@@ -68,6 +77,8 @@ def write_levels(
             fresh = Path(scratch) / "new"
             for name, denoiser in denoisers.items():
                 _write_level(fresh / name, denoiser, half=half)
+            if gaussian is not None:
+                gaussian.save(fresh / _GAUSSIAN)
             _write_description(fresh, denoisers, costs)
             _swap(folder, fresh)
     except OSError as error:
@@ -89,8 +100,8 @@ def _swap(folder: Path, fresh: Path) -> None:
     shutil.rmtree(kept)
 
 
-def read_levels(folder: Path) -> tuple[list[Denoiser], Costs | None]:
-    """All levels of a ladder folder and their measured costs, or an error that says what is wrong with it."""
+def read_levels(folder: Path) -> tuple[list[Denoiser], Costs | None, GaussianDenoiser | None]:
+    """All levels of a ladder folder, their measured costs and the Gaussian, or an error that says what is wrong."""
     description = _read_description(folder)
     try:
         schedule = from_dict(_mapping(description, "schedule"))
@@ -99,8 +110,8 @@ def read_levels(folder: Path) -> tuple[list[Denoiser], Costs | None]:
             settings = _mapping({name: entry}, name)
             _check_files(folder, name, _mapping(settings, "files"))
             levels.append(_read_level(folder / name, name, schedule, settings))
-        no_costs = description.get("costs") is None
-        return levels, None if no_costs else _read_costs(_mapping(description, "costs"))
+        costs = None if description.get("costs") is None else _read_costs(_mapping(description, "costs"))
+        return levels, costs, _read_gaussian(folder, description.get("gaussian"), schedule)
     except MultidriftError:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -159,6 +170,7 @@ def _write_description(folder: Path, levels: Mapping[str, Denoiser], costs: Cost
         "schedule": top.schedule.to_dict(),
         "levels": entries,
         "costs": None if costs is None else asdict(costs),
+        "gaussian": _hash(folder / _GAUSSIAN) if (folder / _GAUSSIAN).is_file() else None,
     }
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
 
@@ -223,6 +235,16 @@ def _read_level(folder: Path, name: str, schedule: Schedule, settings: Mapping[s
         )
     except (OSError, KeyError, AttributeError, TypeError, RuntimeError) as error:
         raise MultidriftError(f"level {name}: could not be read from {folder} ({error})") from error
+
+
+def _read_gaussian(folder: Path, digest: object, schedule: Schedule) -> GaussianDenoiser | None:
+    if digest is None:
+        return None
+    path = folder / _GAUSSIAN
+    require(path.is_file(), "gaussian", f"no file {_GAUSSIAN}", "every file that ladder.json lists")
+    if _hash(path) != digest:
+        raise MultidriftError(f"gaussian: {_GAUSSIAN} is damaged or was changed (its hash differs)")
+    return GaussianDenoiser.load(path, schedule)
 
 
 def _read_costs(values: Mapping[str, object]) -> Costs:

@@ -12,6 +12,7 @@ from torch import Tensor
 from multidrift.drifts.drift import Drift, Floats, Network
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
+from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.langevin import LangevinDrift
 from multidrift.drifts.timer import Costs, measure_costs
 from multidrift.processes.errors import MultidriftError, require
@@ -28,6 +29,7 @@ class Ladder:
 
     - `levels`: the Denoisers, or gradients of log-densities; `names`: one name a level, by default each one's own
     - `costs`: seconds per call of each level, where they were measured (`Ladder.measured`)
+    - `gaussian`: a Gaussian with the data's mean and covariance, below all levels; it is no level of the ladder
 
     Raises MultidriftError on an empty ladder, repeated names, and levels of different schedules or shapes.
     """
@@ -37,6 +39,7 @@ class Ladder:
         levels: Sequence[Drift | Network],
         names: Sequence[str] | None = None,
         costs: Costs | None = None,
+        gaussian: GaussianDenoiser | None = None,
     ) -> None:
         require(len(levels) > 0, "levels", levels, "at least one Denoiser")
         for level in levels:
@@ -50,8 +53,10 @@ class Ladder:
             plain = bool(name) and name not in (".", "..") and not set(name) & set("/\\")
             require(plain, "names", name, "names that could be a folder's")
         self._levels = {name: drift.renamed(name) for name, drift in zip(self.names, drifts, strict=True)}
-        self.costs = costs
+        self.costs, self.gaussian = costs, gaussian
         first = next(((n, d.shape) for n, d in self._levels.items() if d.shape is not None), (self.top, None))
+        if gaussian is not None and gaussian.schedule != self.schedule:
+            raise MultidriftError(f"gaussian: has another schedule than {self.top}; a ladder has one")
         for name, level in self._levels.items():
             if level.schedule != self.schedule:
                 raise MultidriftError(f"levels: {name} has another schedule than {self.top}; a ladder has one")
@@ -68,15 +73,15 @@ class Ladder:
     @staticmethod
     def load(folder: str | Path) -> Ladder:
         """The ladder saved in `folder`; every file is checked against its hash before it is read."""
-        levels, costs = read_levels(Path(folder))
-        return Ladder(levels, costs=costs)
+        levels, costs, gaussian = read_levels(Path(folder))
+        return Ladder(levels, costs=costs, gaussian=gaussian)
 
     def save(self, folder: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
         """Write a folder with `ladder.json` and one diffusers pipeline a level, whole or not at all.
 
         `half` stores the weights in half precision; they are loaded as float32.
         """
-        write_levels(Path(folder), self._levels, self.costs, overwrite=overwrite, half=half)
+        write_levels(Path(folder), self._levels, self.costs, self.gaussian, overwrite=overwrite, half=half)
 
     def to(self, device: torch.device | str) -> Ladder:
         """Move every network to `device`; returns the ladder."""
@@ -95,7 +100,8 @@ class Ladder:
         size = self.shape
         require(size is not None, "ladder", self, "levels that know their sample's shape")
         assert size is not None
-        return Ladder(list(self), self.names, measure_costs(self._levels, size, batch, repeats, device))
+        costs = measure_costs(self._levels, size, batch, repeats, device)
+        return Ladder(list(self), self.names, costs, self.gaussian)
 
     def __getitem__(self, name: str) -> Drift:
         require(name in self._levels, "level", name, ", ".join(self.names))

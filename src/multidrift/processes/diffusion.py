@@ -84,7 +84,7 @@ class Diffusion(VarianceClock, Process):
     def refined(self, nodes: Floats, grid: Grid | None, substeps: int) -> Floats:
         """A grid of equal steps of t, or of explicit times, is cut equally in t; any other in its own measure."""
         steps = len(nodes) - 1
-        if grid in ("blend", "logsnr", "karras"):
+        if grid in ("blend", "logsnr", "karras", "piadm"):
             fine = grid_times(self.schedule, steps * substeps + 1, grid)
         else:
             fine = np.interp(np.arange(steps * substeps + 1) / substeps, np.arange(steps + 1), nodes)

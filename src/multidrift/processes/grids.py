@@ -12,7 +12,7 @@ from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.schedule import Schedule
 
 Floats = NDArray[np.float64]
-Grid = Literal["blend", "logsnr", "leading", "trailing", "linspace", "karras"]
+Grid = Literal["blend", "logsnr", "leading", "trailing", "linspace", "karras", "piadm"]
 GRIDS: tuple[Grid, ...] = get_args(Grid)
 
 
@@ -22,6 +22,8 @@ def grid_times(schedule: Schedule, steps: int, grid: Grid = "blend", *, integer:
     - `"blend"`: equal steps of half log-SNR, half t: no step is more than twice that of either
     - `"logsnr"`: equal steps of λ = log(α/σ)
     - `"karras"`: equal steps of (σ/α)^(1/7), Karras et al. 2022, equation 5
+    - `"piadm"`: equal steps of the forward time of an Ornstein-Uhlenbeck process, s = log(1 + e^(−2λ)), down to s = 1,
+      then shrinking in proportion to s, PIADM, section 3 (its early stopping is the schedule's smallest time)
     - `"linspace"`, `"leading"`, `"trailing"`: equal steps of t, placed as diffusers' `timestep_spacing` does
 
     `integer=True` rounds to training steps. Raises where that, or the schedule, leaves equal times.
@@ -34,15 +36,20 @@ def grid_times(schedule: Schedule, steps: int, grid: Grid = "blend", *, integer:
         case "logsnr":
             times = schedule.time(np.linspace(_first_log_snr(schedule), schedule.log_snr(schedule.t_min), steps))
         case "karras":
-            ends = np.exp(-np.array([_first_log_snr(schedule), schedule.log_snr(schedule.t_min)]) / 7.0)
-            times = schedule.time(-7.0 * np.log(np.linspace(ends[0], ends[1], steps)))
+            roots = np.exp(-np.array([_first_log_snr(schedule), schedule.log_snr(schedule.t_min)]) / 7.0)
+            times = schedule.time(-7.0 * np.log(np.linspace(roots[0], roots[1], steps)))
+        case "piadm":
+            ends = _shrinking(np.array([_first_log_snr(schedule), float(schedule.log_snr(schedule.t_min))]))
+            places = np.linspace(ends[0], ends[1], steps)
+            forward = np.where(places > 0, places + 1.0, np.exp(np.minimum(places, 0.0)))
+            times = schedule.time(-0.5 * np.log(np.expm1(forward)))
         case "linspace":
             times = np.linspace(schedule.t_max, schedule.t_min, steps)
         case "leading":
             times = _leading(schedule, steps)
         case "trailing":
             times = _trailing(schedule, steps)
-    if grid in ("blend", "logsnr", "karras", "linspace"):
+    if grid in ("blend", "logsnr", "karras", "piadm", "linspace"):
         times[0], times[-1] = schedule.t_max, schedule.t_min  # exactly, whatever rounding the inverse did
     times = np.clip(np.round(times) if integer else times, schedule.t_min, schedule.t_max)  # rounding may overstep
     if not bool(np.all(np.diff(times) < 0)):
@@ -69,6 +76,12 @@ def _first_log_snr(schedule: Schedule) -> float:
     """λ at the first time, or just below it where the schedule starts from pure noise (λ = −∞)."""
     first = float(schedule.log_snr(schedule.t_max))
     return first if np.isfinite(first) else float(schedule.log_snr(schedule.t_max * (1.0 - 1e-3)))
+
+
+def _shrinking(log_snr: Floats) -> Floats:
+    """A measure of λ in which the steps of PIADM are equal: s − 1 above s = 1, log s below."""
+    forward = np.logaddexp(0.0, -2.0 * log_snr)
+    return np.where(forward > 1.0, forward - 1.0, np.log(forward))
 
 
 def _blend(schedule: Schedule, steps: int) -> Floats:

@@ -23,7 +23,8 @@ _NEVER = 2**62
 class Evaluator:
     """Evaluates levels on rows of states and counts what that cost.
 
-    - `rows`, `batches`: rows passed to each level, and times each was invoked; `rounds`: evaluations in a row
+    - `rows`, `batches`: rows passed to each level, and times each was invoked; `rounds`: evaluations in a row;
+      `peak_rows`: most rows of one invocation
     - conditioning tensors with one entry a sample are cut like the states; other values are passed as they are
 
     With a `batch_size` every invocation has exactly that many rows (the last is padded, padding is not counted), so
@@ -44,6 +45,7 @@ class Evaluator:
         self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
+        self.peak_rows = 0
 
     def __call__(
         self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
@@ -65,6 +67,7 @@ class Evaluator:
     def _invoke(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor, size: int) -> Tensor:
         self.rows[level] += len(x)
         self.batches[level] += 1
+        self.peak_rows = max(self.peak_rows, size)
         padding = size - len(x)
         if padding:
             rows = torch.cat((rows, rows[-1:].expand(padding)))

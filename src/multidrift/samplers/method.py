@@ -74,6 +74,11 @@ class Method(ABC):
             return process.nodes_through(self.times, integer=self.integer)
         return process.nodes(self.number_of_steps, self.grid, integer=self.integer)
 
+    def for_model(self, model: Model) -> Method:
+        """The method with all that it leaves to the model decided."""
+        del model
+        return self
+
     def levels_of(self, model: Model) -> dict[str, Drift]:
         """The networks this method calls, cheapest first: of a ladder the top level alone, unless it says otherwise."""
         return {model.top: model[model.top]} if isinstance(model, Ladder) else {model.name: model}
@@ -96,7 +101,7 @@ class Method(ABC):
         Where samples have draws of their own, they are those of samples `first` to `first + count − 1`.
         """
         model = as_model(model)
-        return self.plan_for(model, process_for(model, process), seed, range(first, first + count))
+        return self.for_model(model).plan_for(model, process_for(model, process), seed, range(first, first + count))
 
     def plan_for(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Plan:
         """The plan of a run of these samples."""
@@ -186,4 +191,5 @@ def _seconds(model: Model, calls: Mapping[str, float]) -> float | None:
     measured = model.costs if isinstance(model, Ladder) else None
     if measured is None:
         return None
-    return sum(n * measured.seconds[name] for name, n in calls.items()) / measured.batch
+    # What is not measured is the closed-form Gaussian, which costs nothing beside a network.
+    return sum(n * measured.seconds.get(name, 0.0) for name, n in calls.items()) / measured.batch

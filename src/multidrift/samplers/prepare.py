@@ -84,7 +84,7 @@ def prepare(
     process = process_for(model, process)
     batch = _batch(count, seed, first, start)
     made = method if isinstance(method, Plan) else None
-    method = method_from_dict(method.method) if isinstance(method, Plan) else method
+    method = method_from_dict(method.method) if isinstance(method, Plan) else method.for_model(model)
     levels = method.levels_of(model)
     where = _device(levels, start, device)
     times = method.grid_for(process)
@@ -96,7 +96,8 @@ def prepare(
         made.check(process.to_dict(), fingerprints, times.tolist(), batch.numbers)
     state = _start(process, float(times[0]), batch, size, start, where, dtype)
     state = _with_velocities(process, state, velocities, batch)
-    path = BrownianPath(process, batch.keys(Stream.NOISE, where), size, dtype) if process.noisy else None
+    noise_keys = batch.keys(Stream.NOISE, where)
+    path = BrownianPath(process, noise_keys, size, dtype) if process.noisy else None
     run = Run(
         process=process,
         times=times,
@@ -106,6 +107,7 @@ def prepare(
         path=path,
         plan=plan,
         choices=_choices(method, plan, batch, where),
+        noise_keys=noise_keys,
         guard=FiniteGuard(batch.names(process.sample_is_called), times, None if process.final_calls else _EXPLODED),
     )
     return method, run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,12 @@ class State:
     - `step` of `total` evaluations are done; `t` is the time of `x` [count, …] (0 after the last)
     - `prediction`: the data as predicted in this step (Langevin: x); `calls`: calls of each level so far, per sample
     - `velocities` [count, …]: beside x, where the process has them
+
+    Of parallel methods a state comes after each round, and x is still being iterated on:
+
+    - `residual`: the largest change of the round over its scale, in the unit of `tolerance`; `converged`: False where
+      time points were given up on before their change fell to the tolerance
+    - `settled`: (number, t, x) of each time point that has become final in this round
     """
 
     step: int
@@ -35,6 +41,9 @@ class State:
     prediction: Tensor
     calls: Mapping[str, float]
     velocities: Tensor | None = None
+    residual: float | None = None
+    converged: bool = True
+    settled: Sequence[tuple[int, float, Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,9 @@ class Result:
     - `plan`: the plan that was followed, if the method has one; `finished`: False where a callback stopped the run
     - `trajectory` [saved, count, …] at `trajectory_times` where `save=` asked for it
     - `velocities` [count, …]: those at the end, where the process has them
+    - `residuals`: of each round of a parallel method, its largest change in the unit of `tolerance`; `converged`: False
+      where rounds ran out before the changes fell to the tolerance
+    - `peak_rows`: the largest number of rows in one invocation of a network
     """
 
     samples: Tensor
@@ -59,6 +71,9 @@ class Result:
     trajectory: Tensor | None = None
     trajectory_times: tuple[float, ...] | None = None
     velocities: Tensor | None = None
+    residuals: tuple[float, ...] = ()
+    converged: bool = True
+    peak_rows: int = 0
 
     def images(self) -> list[Image.Image]:
         """The samples as pictures: data in [−1, 1], shape [count, 1 or 3, height, width]."""

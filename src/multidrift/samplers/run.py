@@ -29,7 +29,8 @@ class Run:
 
     - `start` [count, …]: the state at `times[0]`, in the dtype of the whole run; with velocities [count, …, 2]
     - `times`: the grid; of diffusion the last one has an evaluation of its own, of Langevin dynamics it is the end
-    - `levels`: names of the levels in use, cheapest first; `choices`: keys of each sample's own random choices
+    - `levels`: names of the levels in use, cheapest first; `choices`: keys of each sample's own random choices;
+      `noise_keys`: those of its Brownian path
     """
 
     process: Process
@@ -40,6 +41,7 @@ class Run:
     path: BrownianPath | None
     plan: Plan
     choices: Keys
+    noise_keys: Keys
     guard: FiniteGuard = field(repr=False)
 
     @cached_property
@@ -95,8 +97,12 @@ class Run:
         return noise * (root[..., None] if self.process.has_velocity else root)
 
     def state(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
-        """The report of step n, which took x to `after` with this drift."""
+        """The report of step n, which took x to `after` with this drift; `after` is checked."""
         self.guard.watch_state(n, after)
+        return self.preview(n, x, drift, after)
+
+    def preview(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
+        """The same of a state that may still change, unchecked."""
         total = len(self.times) - 1 + self.process.final_calls
         velocities = after[..., 1] if self.process.has_velocity else None
         place = self.position(after)

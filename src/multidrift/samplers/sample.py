@@ -102,13 +102,19 @@ class _Recorder:
         self.samples = run.position(run.start)
         self.velocities = run.start[..., 1] if run.process.has_velocity else None
         self.saved = [(float(run.times[0]), self.samples)]
+        self.residuals: list[float] = []
+        self.converged = True
 
     def keep(self, state: State) -> None:
         """Remember the newest state, and every `save`-th for the trajectory."""
         self.samples, self.velocities = state.x, state.velocities
         self.finished = state.step == state.total
-        if self.save is not None and (state.step % self.save == 0 or self.finished):
-            self.saved.append((state.t, state.x))
+        if state.residual is not None:
+            self.residuals.append(state.residual)
+        self.converged &= state.converged
+        points = ((state.step, state.t, state.x),) if state.settled is None else state.settled
+        if self.save is not None:
+            self.saved += [(t, x) for n, t, x in points if n % self.save == 0 or n == state.total]
 
     def result(self) -> Result:
         """The result as of now."""
@@ -126,6 +132,9 @@ class _Recorder:
             trajectory=torch.stack([x for _, x in self.saved]) if kept else None,
             trajectory_times=tuple(t for t, _ in self.saved) if kept else None,
             velocities=self.velocities,
+            residuals=tuple(self.residuals),
+            converged=self.converged,
+            peak_rows=evaluator.peak_rows,
         )
 
 

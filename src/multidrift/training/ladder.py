@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.evaluation.denoising import DenoisingErrors, denoising_errors
 from multidrift.processes.schedules import Discrete
@@ -54,7 +55,7 @@ def train_ladder(
                 report(progress)
         network = trainer.averaged().to(device)
         levels.append(Denoiser(network, schedule, predicts="epsilon", name=size.name))
-    ladder = Ladder(levels)
+    ladder = Ladder(levels, gaussian=GaussianDenoiser.fit(data.train, schedule))
     times = np.linspace(schedule.t_min, schedule.t_max, _HELD_OUT_TIMES)
 
     def measuring(done: int, parts: int, error: float) -> None:

@@ -1,0 +1,200 @@
+"""Parallel Picard on the bundled ladder: rounds, calls and critical path to a given error, ODE and SDE.
+
+    python -m benchmarks.parallel --resume         # about 25 minutes on two idle cores; continues where it stopped
+
+The error is the squared distance at the last time to the sequential run with the same noise, over the variance of its
+values. After each round it is compared with 1e-2, 1e-3 and 1e-4. The critical path counts calls one after another, each
+at the time that a call on 16 images takes: 1 is the sequential run. On this machine a call on many rows takes longer
+than one on few, so nothing here is a speed-up in seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from torch import Tensor
+
+import multidrift as md
+from benchmarks.parallel_peers import Paradigms, Parareal
+from benchmarks.record import Record, machine
+from multidrift.drifts.timer import Costs
+from multidrift.evaluation.coupled import squared_distances
+
+ERRORS = (1e-2, 1e-3, 1e-4)
+IMAGES = {60: 4, 200: 2, 1000: 2}
+TOLERANCE = 1e-4  # of the runs by round: small, as the flow carries early changes to the end many times enlarged
+MOST_ROUNDS = 40
+BATCH = 16  # images of the calls whose time is measured
+
+
+def choices(steps: int) -> Iterator[tuple[str, dict[str, object]]]:
+    """(label, settings of Picard) of all that is measured at so many steps."""
+    yield "f3", {"coarse": "f3"}
+    yield "plain Picard", {}
+    yield "gaussian", {"coarse": "gaussian"}
+    yield "f2", {"coarse": "f2"}
+    yield "f2, every 4th step", {"coarse": "f2", "coarse_every": 4}
+    yield "f3, every 4th step", {"coarse": "f3", "coarse_every": 4}
+    if steps > 60:
+        return
+    yield "Anderson", {"accelerate": "anderson"}
+    yield "f1", {"coarse": "f1"}
+    yield "f4", {"coarse": "f4"}
+    yield "f1, every 4th step", {"coarse": "f1", "coarse_every": 4}
+    yield "f1 and f3", {"coarse": ("f1", "f3")}
+
+
+class Bench:
+    """One η and number of steps: the sequential run, and all that is measured against it."""
+
+    def __init__(self, ladder: md.Ladder, eta: float, steps: int, record: Record) -> None:
+        assert ladder.costs is not None
+        self.ladder, self.eta, self.steps, self.record = ladder, eta, steps, record
+        self.seconds, self.count = ladder.costs.seconds, IMAGES[steps]
+        self.process = md.Diffusion(ladder.schedule, eta)
+        self.console = Console(stderr=True)
+        self.invocations: Counter[str] = Counter()
+        for level in ladder:
+            level.net.register_forward_pre_hook(lambda *_, name=level.name: self.invocations.update([name]))
+        self._known: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def sequential(self) -> tuple[Tensor, Tensor]:
+        """The start, and the state of Euler's run at the last time."""
+        if self._known is None:
+            method = md.Euler(self.steps)
+            path = md.sample(self.ladder, method, self.process, count=self.count, save=self.steps - 1).trajectory
+            self._known = path[0], path[1]
+        return self._known
+
+    def measured(self, label: str) -> bool:
+        """Whether this entry is there from an earlier run."""
+        key = (label, self.eta, self.steps)
+        return any((e["label"], e["eta"], e["steps"]) == key for e in self.record.entries)
+
+    def path(self) -> float:
+        """The critical path so far."""
+        spent = sum(n * self.seconds[name] for name, n in self.invocations.items())
+        return spent / (self.steps * self.seconds[self.ladder.top])
+
+    def keep(self, label: str, family: str, history: list[dict[str, float]]) -> None:
+        """One entry: its history by round, and where it first came below each error."""
+        reached = {f"{error:g}": next((h for h in history if h["error"] <= error), None) for error in ERRORS}
+        entry = {"label": label, "family": family, "eta": self.eta, "steps": self.steps, "images": self.count}
+        self.record.add(entry | {"history": history, "reached": reached})
+        short = {
+            error: found and (found["rounds"], round(found["critical_path"], 3)) for error, found in reached.items()
+        }
+        self.console.print(f"η {self.eta:g} steps {self.steps:4d} {label:24s} (rounds, critical path) {short}")
+
+    def by_round(self, label: str, settings: dict[str, object]) -> None:
+        """One run of all steps as one block, its last point compared after each round."""
+        _, wanted = self.sequential
+        history: list[dict[str, float]] = []
+        self.invocations.clear()
+
+        def look(state: md.State) -> bool:
+            if state.residual is None:  # the final call, after which x is the data
+                return True
+            errors = squared_distances(state.x, wanted) / float(wanted.var())
+            calls = state.calls[self.ladder.top]
+            found = {"rounds": len(history) + 1, "error": float(errors.mean()), "median": float(errors.median())}
+            found |= {"calls": calls, "critical_path": self.path()}
+            history.append(found | {"residual": state.residual})
+            return found["error"] <= ERRORS[-1] or len(history) >= MOST_ROUNDS
+
+        method = md.Picard(self.steps, tolerance=TOLERANCE, **settings)
+        md.sample(self.ladder, method, self.process, count=self.count, callback=look)
+        self.keep(label, "ours", history)
+
+    def window(self, size: int) -> None:
+        """A sliding window, at falling tolerances."""
+        history = []
+        for tolerance in (1e-2, 1e-3, 1e-4):
+            self.invocations.clear()
+            method = md.Picard(self.steps, window=size, tolerance=tolerance)
+            result = md.sample(self.ladder, method, self.process, count=self.count, save=self.steps - 1)
+            error = float((result.trajectory[1] - self.sequential[1]).square().mean() / self.sequential[1].var())
+            found = {"rounds": result.rounds - 1, "error": error, "calls": result.calls[self.ladder.top]}
+            history.append(found | {"critical_path": self.path(), "tolerance": tolerance})
+            if error <= ERRORS[-1]:
+                break
+        self.keep(f"window of {size}", "ours", history)
+
+    def paradigms(self, window: int) -> None:
+        """The parallel schedulers of diffusers, against their own sequential runs."""
+        start, _ = self.sequential
+        name = "ddpm" if self.eta else "ddim"
+        peer = Paradigms(self.ladder[self.ladder.top].net, name, start, self.steps)
+        wanted = peer.sequential()
+        history = []
+        for tolerance in (0.1, 0.03, 0.01):
+            found = peer.run(window, tolerance)
+            error = float((found.x - wanted).square().mean() / wanted.var())
+            history.append(
+                {
+                    "rounds": found.sequential,
+                    "error": error,
+                    "calls": found.calls,
+                    "critical_path": found.sequential / self.steps,
+                    "tolerance": tolerance,
+                }
+            )
+            if error <= ERRORS[-1]:
+                break
+        self.keep(f"diffusers {name.upper()}Parallel, window {window}", "peer", history)
+
+    def parareal(self) -> None:
+        """SRDS: the same network with larger steps as the coarse propagator."""
+        start, wanted = self.sequential
+        times = md.grid_times(self.ladder.schedule, self.steps).tolist()
+        history: list[dict[str, float]] = []
+        for found in Parareal(self.ladder[self.ladder.top], start, times).run():
+            error = float((found.x - wanted).square().mean() / wanted.var())
+            path = found.sequential / self.steps
+            history.append({"rounds": found.sequential, "error": error, "calls": found.calls, "critical_path": path})
+            if error <= ERRORS[-1]:
+                break
+        self.keep("parareal with larger steps (SRDS)", "peer", history)
+
+
+@torch.no_grad()
+def main(
+    steps: Annotated[str, typer.Option(help="Numbers of steps.")] = "60,200,1000",
+    etas: Annotated[str, typer.Option(help="0 is the ODE, 1 the SDE.")] = "0,1",
+    *,
+    resume: Annotated[bool, typer.Option(help="Keep the entries that are there, measure the others.")] = False,
+) -> None:
+    """Measure every choice that is not there yet."""
+    ladder = md.Ladder.bundled("digits")
+    record = Record("parallel", {"benchmark": "parallel", "machine": machine("cpu"), "tolerance": TOLERANCE})
+    if resume and record.path.is_file():
+        record = Record.kept("parallel")  # with the costs that the entries there were counted with
+        ladder.costs = Costs(record.header["seconds_per_call"], BATCH, "as recorded")
+    else:
+        ladder = ladder.measured(batch=BATCH, repeats=5)
+        record.header |= {"seconds_per_call": dict(ladder.costs.seconds), "batch": BATCH}
+    for number in (int(part) for part in steps.split(",")):
+        for eta in (float(part) for part in etas.split(",")):
+            bench = Bench(ladder, eta, number, record)
+            for label, settings in choices(number):
+                if not bench.measured(label):
+                    bench.by_round(label, settings)
+            if number == 60:
+                if not bench.measured("window of 20"):
+                    bench.window(20)
+                if not any(
+                    e["family"] == "peer" and "diffusers" in e["label"] and e["eta"] == eta for e in record.entries
+                ):
+                    bench.paradigms(20)
+                if eta == 0 and not bench.measured("parareal with larger steps (SRDS)"):
+                    bench.parareal()
+
+
+if __name__ == "__main__":
+    typer.run(main)

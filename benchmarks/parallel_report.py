@@ -1,0 +1,57 @@
+"""The tables of docs/picard.md, from what `benchmarks.parallel` has measured."""
+
+from __future__ import annotations
+
+from benchmarks.tables import Entry, results, rows
+
+ERRORS = ("0.01", "0.001", "0.0001")
+
+
+def _reached(entry: Entry, error: str) -> str:
+    found = entry["reached"][error]
+    if found is None:
+        return f"not by {entry['history'][-1]['rounds']}"
+    return f"{found['rounds']} ({found['calls']:.0f}; {found['critical_path']:.2f})"
+
+
+def by_steps(steps: int) -> str:
+    """Rounds, calls of f5 an image and critical path to each error, ODE and SDE."""
+    lines = []
+    for eta, name in ((0.0, "ODE"), (1.0, "SDE")):
+        chosen = [e for e in results("parallel")["entries"] if e["eta"] == eta and e["steps"] == steps]
+        lines += [[name, e["label"], *(_reached(e, error) for error in ERRORS)] for e in chosen]
+    return rows(["", "method", *(f"error {error}" for error in ERRORS)], lines)
+
+
+def medians() -> str:
+    """Rounds until the median image, in place of the mean, is at an error of 1e-3."""
+    lines = []
+    for e in results("parallel")["entries"]:
+        if e["family"] == "ours" and "median" in e["history"][0]:
+            first = next((h["rounds"] for h in e["history"] if h["median"] <= 1e-3), None)
+            mean = e["reached"]["0.001"]
+            name = "SDE" if e["eta"] else "ODE"
+            both = [str(mean["rounds"]) if mean else "–", str(first or "–")]
+            lines.append([name, str(e["steps"]), e["label"], *both, str(e["images"])])
+    return rows(["", "steps", "method", "mean over the images", "median image", "images"], lines)
+
+
+def where() -> str:
+    """What the figures were measured on."""
+    record = results("parallel")
+    machine, seconds = record["machine"], record["seconds_per_call"]
+    each = ", ".join(f"{name} {1000 * value:.0f}" for name, value in seconds.items())
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['device']}, {machine['threads']} thread(s), {versions}; milliseconds of a call on {record['batch']} "
+        f"images, measured while other work ran on the machine: {each}."
+    )
+
+
+SECTIONS = {
+    "parallel-60": lambda: by_steps(60),
+    "parallel-200": lambda: by_steps(200),
+    "parallel-1000": lambda: by_steps(1000),
+    "parallel-medians": medians,
+    "parallel-machine": where,
+}

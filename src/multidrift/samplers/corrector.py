@@ -1,0 +1,177 @@
+"""PIADM-ODE: parallel Picard iteration of the ODE, with parallel underdamped Langevin dynamics after each block."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from multidrift.drifts.drift import Drift
+from multidrift.noise.path import BrownianPath
+from multidrift.processes.errors import require
+from multidrift.processes.langevin import Underdamped
+from multidrift.processes.predictions import Prediction
+from multidrift.samplers.blocks import block_boundaries
+from multidrift.samplers.evaluator import Evaluator, FiniteGuard, Floats
+from multidrift.samplers.method import Method, Model
+from multidrift.samplers.picard import Picard
+from multidrift.samplers.result import State
+from multidrift.samplers.run import Run
+
+
+@dataclass(frozen=True, init=False, kw_only=True)
+class PredictorCorrector(Method):
+    """Solve the ODE block by block; after each, run Langevin dynamics on the density at the block's end.
+
+    - `predictor`: a `Picard` of the ODE with its `blocks`; `corrector`: a `Picard` with the steps of one Langevin run
+    - `dynamics`: that run, an `md.Underdamped` whose horizon is in units of σ(t), as it acts on x/σ(t)
+
+    The corrector leaves the density at the block's end as it is and forgets part of the predictor's error; its
+    velocities and noise are each sample's own. It takes η = 0. Source: PIADM (Chen et al. 2024), Algorithm 3, with the
+    scale σ(t) ours.
+    """
+
+    predictor: Picard
+    corrector: Picard
+    dynamics: Underdamped
+
+    def __init__(
+        self,
+        predictor: Picard | Mapping[str, object],
+        corrector: Picard | Mapping[str, object],
+        dynamics: Underdamped | Mapping[str, object] = Underdamped(horizon=1.0, friction=2.0),  # noqa: B008 (frozen)
+        **shared: object,
+    ) -> None:
+        parts = {"predictor": _picard(predictor), "corrector": _picard(corrector)}
+        for name, part in parts.items():
+            require(isinstance(part, Picard), name, part, "an md.Picard")
+            object.__setattr__(self, name, part)
+        dynamics = Underdamped.from_dict(dynamics) if isinstance(dynamics, Mapping) else dynamics
+        plain = isinstance(dynamics, Underdamped) and dynamics.preconditioner is None
+        require(plain, "dynamics", dynamics, "an md.Underdamped without a preconditioner")
+        object.__setattr__(self, "dynamics", dynamics)
+        require(self.corrector.coarse is None, "corrector", self.corrector, "an md.Picard without coarse=")
+        for field in fields(Method):
+            value = getattr(self.predictor, field.name)
+            same = field.name not in shared or shared[field.name] in (value, None) or field.name == "times"
+            require(same, field.name, shared.get(field.name), f"{value!r}, the predictor's own")
+            object.__setattr__(self, field.name, value)
+        self.__post_init__()
+
+    def to_dict(self) -> dict[str, object]:
+        values: dict[str, object] = {"method": type(self).__name__}
+        for name in ("predictor", "corrector", "dynamics"):
+            values[name] = getattr(self, name).to_dict()
+        return values
+
+    def for_model(self, model: Model) -> PredictorCorrector:
+        return PredictorCorrector(self.predictor.for_model(model), self.corrector, self.dynamics)
+
+    def levels_of(self, model: Model) -> dict[str, Drift]:
+        """Those of the predictor; the corrector calls the top one."""
+        return self.predictor.levels_of(model)
+
+    def expected_calls(self, model: Model) -> dict[str, float]:
+        """Those of the predictor, and of the corrector after each block."""
+        calls = self.predictor.expected_calls(model)
+        blocks = (
+            self.predictor.blocks if isinstance(self.predictor.blocks, int) else len(tuple(self.predictor.blocks)) + 1
+        )
+        top = list(calls)[-1]
+        return calls | {top: calls[top] + blocks * self.corrector.number_of_steps**2 / 2}
+
+    def walk(self, run: Run) -> Iterator[State]:
+        """For each block: x ← the ODE's path to its end; (u, w) ← Langevin dynamics from (x, N(0, 1)); x ← u."""
+        require(not run.process.noisy, "process", "noise", "a process without: Diffusion(schedule, eta=0)")
+        schedule = run.process.model_schedule
+        assert schedule is not None  # only diffusions are without noise
+        ends = [0, *block_boundaries(run.process, run.times, self.predictor.blocks).tolist()]
+        # One long run, of which each block takes its part, so that no noise is used twice.
+        dynamics = replace(self.dynamics, horizon=self.dynamics.horizon * (len(ends) - 1))
+        path = BrownianPath(dynamics, run.noise_keys, run.start.shape[1:], run.start.dtype)
+        x, total = run.start, len(run.times)
+        whole = replace(self.predictor, blocks=1)
+        for block, (first, last) in enumerate(pairwise(ends)):
+            part = replace(run, times=run.times[first : last + 1], start=x)
+            reached = yield from _renumbered(whole.rounds(part), first, total)
+            t = float(run.times[last])
+            sigma = float(schedule.sigma(t))
+            langevin = self._langevin(run, reached / sigma, block, _AtOneTime(run.evaluator, t, sigma), dynamics, path)
+            phase = yield from _at_step(self.corrector.rounds(langevin), last, total, t, sigma)
+            x = phase[..., 0] * sigma
+        yield from run.final(x)
+
+    def _langevin(
+        self, run: Run, start: Tensor, block: int, evaluator: Evaluator, dynamics: Underdamped, path: BrownianPath
+    ) -> Run:
+        """Langevin dynamics from positions `start` and new velocities, over a block's part of the long run."""
+        times = block * self.dynamics.horizon + self.corrector.grid_for(self.dynamics)
+        normals = run.noise_keys.normals([_VELOCITIES - block], start.shape[1:], start.dtype)[0]
+        return Run(
+            process=dynamics,
+            times=times,
+            start=torch.stack((start, normals * (1.0 / self.dynamics.beta) ** 0.5), dim=-1),
+            levels=run.levels,
+            evaluator=evaluator,
+            path=path,
+            plan=run.plan,
+            choices=run.choices,
+            noise_keys=run.noise_keys,
+            guard=FiniteGuard(run.guard.names, times),
+        )
+
+
+_VELOCITIES = -2  # draws below those of the path's own nodes, one a block
+
+
+class _AtOneTime(Evaluator):
+    """The score at one time, as the gradient of the log-density of x/σ; counted with the calls of the whole run."""
+
+    def __init__(self, evaluator: Evaluator, t: float, sigma: float) -> None:
+        super().__init__(
+            evaluator.levels, evaluator.count, evaluator.conditioning, evaluator.batch_size, grad=evaluator.grad
+        )
+        self.rows, self.batches, self.rounds = evaluator.rows, evaluator.batches, evaluator.rounds
+        self.t, self.sigma = t, sigma
+
+    def __call__(
+        self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
+    ) -> Tensor:
+        del t, target  # the dynamics' own
+        return super().__call__(level, x * self.sigma, self.t, "score", rows) * self.sigma
+
+
+def _picard(part: object) -> object:
+    """A Picard method from its settings, or what it is."""
+    if not isinstance(part, Mapping):
+        return part
+    settings = {name: value for name, value in part.items() if name != "method"}
+    return Picard(**settings)
+
+
+def _renumbered(rounds: Generator[State, None, Tensor], first: int, total: int) -> Generator[State, None, Tensor]:
+    """States of a block as states of the whole run."""
+    while True:
+        try:
+            state = next(rounds)
+        except StopIteration as end:
+            return cast("Tensor", end.value)
+        settled = [(first + n, t, x) for n, t, x in state.settled or ()]
+        yield replace(state, step=first + state.step, total=total, settled=settled)
+
+
+def _at_step(
+    rounds: Generator[State, None, Tensor], step: int, total: int, t: float, sigma: float
+) -> Generator[State, None, Tensor]:
+    """States of Langevin dynamics on x/σ as states x of the whole run, all at one of its steps."""
+    while True:
+        try:
+            state = next(rounds)
+        except StopIteration as end:
+            return cast("Tensor", end.value)
+        x = state.x * sigma
+        yield replace(state, step=step, total=total, t=t, x=x, prediction=x, velocities=None, settled=())

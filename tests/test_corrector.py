@@ -1,0 +1,111 @@
+"""PIADM-ODE's corrector: the law of a mixture in 20 dimensions, and what a run of it counts and draws."""
+
+import pytest
+import torch
+
+import multidrift as md
+
+F64 = {"dtype": torch.float64}
+D = 20
+
+
+@pytest.fixture(scope="module")
+def target():
+    spread = torch.diag(torch.linspace(0.1, 1.0, D)).tolist()
+    return md.GaussianMixture([0.3, 0.7], [[0.8] * D, [-0.4] * D], [spread, spread])
+
+
+def kernel_distance(x, y):
+    """The squared maximum mean discrepancy with Gaussian kernels of several widths, unbiased."""
+    total = 0.0
+    for width in (2.0, 4.0, 8.0):
+        k = [torch.exp(-torch.cdist(a, b).square() / (2 * width**2)) for a, b in ((x, x), (y, y), (x, y))]
+        within = [(m.sum() - m.diagonal().sum()) / (len(m) * (len(m) - 1)) for m in k[:2]]
+        total += float(within[0] + within[1] - 2 * k[2].mean())
+    return total
+
+
+def test_the_law_of_a_mixture_is_kept(target, ddpm):
+    """Moments within five standard errors and the bias of the steps; kernel distance as between exact samples."""
+    method = md.PredictorCorrector(
+        md.Picard(60, "piadm", blocks=4), md.Picard(20), md.Underdamped(horizon=2.0, friction=2.0)
+    )
+    found = md.sample(target.denoiser(ddpm), method, md.Diffusion(ddpm, 0), count=1200).samples.double()
+    error = target.covariance.diagonal().sqrt() / 1200**0.5
+    assert ((found.mean(0) - target.mean).abs() < 5 * error + 0.02).all()
+    assert ((torch.cov(found.T) - target.covariance).abs() < 0.12).all()
+    null = [kernel_distance(target.sample(1200, seed=2 * s), target.sample(1200, seed=2 * s + 1)) for s in range(1, 8)]
+    distance = kernel_distance(found, target.sample(1200, seed=0))
+    print(f"  kernel distance {distance:.2g}, between exact samples up to {max(null):.2g}")
+    assert distance < 5 * max(map(abs, null))
+
+
+def test_the_corrector_lowers_the_error_of_few_steps(target, ddpm):
+    """Covariance error and rounds of the predictor alone, with its corrector, and with as many rounds of its own."""
+    process, denoiser = md.Diffusion(ddpm, 0), target.denoiser(ddpm)
+    corrected = md.PredictorCorrector(
+        md.Picard(12, "piadm", blocks=4), md.Picard(20), md.Underdamped(3.0, friction=2.0)
+    )
+    methods = {
+        "alone": md.Picard(12, "piadm", blocks=4),
+        "corrected": corrected,
+        "finer": md.Picard(60, "piadm", blocks=4),
+    }
+    errors, rounds = {}, {}
+    for name, method in methods.items():
+        result = md.sample(denoiser, method, process, count=1200)
+        covariance = torch.cov(result.samples.double().T)
+        errors[name] = float((covariance - target.covariance).norm() / target.covariance.norm())
+        rounds[name] = result.rounds
+    print(f"  relative error of the covariance {errors}, rounds {rounds}")
+    assert errors["corrected"] < 0.75 * errors["alone"]
+
+
+def test_samples_are_their_own(target, ddpm):
+    method = md.PredictorCorrector(md.Picard(10, blocks=2), md.Picard(8))
+    arguments = {"process": md.Diffusion(ddpm, 0)} | F64
+    denoiser = target.denoiser(ddpm)
+    whole = md.sample(denoiser, method, count=4, **arguments)
+    alone = torch.cat([md.sample(denoiser, method, count=1, first=i, **arguments).samples for i in range(4)])
+    assert torch.allclose(alone, whole.samples, atol=1e-10)
+    assert not torch.allclose(
+        md.sample(denoiser, method, count=4, seed=1, **arguments).samples, whole.samples, atol=0.1
+    )
+    assert whole.rounds == whole.batches["mixture"] == len(whole.residuals) + 1
+    assert whole.converged
+    assert whole.finished
+
+
+def test_parallel_corrector_equals_sequential(target, ddpm):
+    found = [
+        md.sample(
+            target.denoiser(ddpm),
+            md.PredictorCorrector(md.Picard(10, blocks=2, **how), md.Picard(8, **how)),
+            md.Diffusion(ddpm, 0),
+            count=3,
+            **F64,
+        ).samples
+        for how in ({"tolerance": 1e-13}, {"window": 1})
+    ]
+    assert torch.allclose(found[0], found[1], atol=1e-10)
+
+
+def test_settings_go_to_dicts_and_back(target, ddpm):
+    method = md.PredictorCorrector(md.Picard(10, blocks=2), md.Picard(8, window=3), md.Underdamped(2.0, friction=3.0))
+    assert md.method_from_dict(method.to_dict()) == method
+    process = md.Diffusion(ddpm, 0)
+    plan = method.plan(target.denoiser(ddpm), process)
+    again = md.sample(target.denoiser(ddpm), plan, process, count=2).samples
+    assert torch.equal(again, md.sample(target.denoiser(ddpm), method, process, count=2).samples)
+
+
+def test_bad_settings(target, ddpm):
+    with pytest.raises(md.MultidriftError, match="predictor: got Euler.*; it takes an md.Picard"):
+        md.PredictorCorrector(md.Euler(10), md.Picard(8))
+    with pytest.raises(md.MultidriftError, match="corrector: got .*; it takes an md.Picard without coarse="):
+        md.PredictorCorrector(md.Picard(10), md.Picard(8, coarse="f1"))
+    with pytest.raises(md.MultidriftError, match="dynamics: got .*; it takes an md.Underdamped"):
+        md.PredictorCorrector(md.Picard(10), md.Picard(8), md.Overdamped(1.0))
+    method = md.PredictorCorrector(md.Picard(10), md.Picard(8))
+    with pytest.raises(md.MultidriftError, match="process: got 'noise'; it takes a process without"):
+        md.sample(target.denoiser(ddpm), method)
