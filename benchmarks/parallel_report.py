@@ -20,6 +20,8 @@ def by_steps(steps: int) -> str:
     for eta, name in ((0.0, "ODE"), (1.0, "SDE")):
         chosen = [e for e in results("parallel")["entries"] if e["eta"] == eta and e["steps"] == steps]
         lines += [[name, e["label"], *(_reached(e, error) for error in ERRORS)] for e in chosen]
+    if not lines:
+        return "Not measured yet: `python -m benchmarks.parallel --resume` does."
     return rows(["", "method", *(f"error {error}" for error in ERRORS)], lines)
 
 

@@ -10,6 +10,7 @@ import multidrift as md
 from multidrift.drifts.timer import Costs
 from multidrift.evaluation.coupled import Contender, compare, equal_cost, squared_distances
 from multidrift.report.comparison import error_plot, picture, table
+from multidrift.report.residuals import residual_plot
 
 pytestmark = pytest.mark.filterwarnings("ignore::multidrift.plans.advice.PlanWarning")
 SECONDS = {"f1": 0.1, "f5": 1.0}
@@ -75,3 +76,11 @@ def test_table_has_a_row_a_method(ladder, ddpm):
     reference = md.sample(ladder, md.Euler(9), count=2).samples
     outcomes = compare(ladder, reference, equal_cost(ladder, 14, 30, ("f1", "f5")), md.Diffusion(ddpm))
     assert table(outcomes, "title").row_count == len(outcomes)
+
+
+def test_a_plot_of_the_rounds(tmp_path, denoiser):
+    runs = {f"{n} blocks": md.sample(denoiser, md.Picard(20, blocks=n), count=2) for n in (1, 3)}
+    residual_plot(runs, tmp_path / "rounds.png", tolerance=1e-3)
+    assert Image.open(tmp_path / "rounds.png").size[0] > 400
+    with pytest.raises(md.MultidriftError, match="results: got 'Euler without residuals'"):
+        residual_plot({"Euler": md.sample(denoiser, md.Euler(5))}, tmp_path / "none.png")

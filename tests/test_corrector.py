@@ -72,6 +72,7 @@ def test_samples_are_their_own(target, ddpm):
         md.sample(denoiser, method, count=4, seed=1, **arguments).samples, whole.samples, atol=0.1
     )
     assert whole.rounds == whole.batches["mixture"] == len(whole.residuals) + 1
+    assert whole.peak_rows == 4 * 8  # the first round of a corrector on all its steps
     assert whole.converged
     assert whole.finished
 

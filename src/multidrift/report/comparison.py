@@ -52,7 +52,7 @@ def picture(reference: Tensor, title: str, outcomes: Sequence[Outcome], path: Pa
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9, labelpad=8, fontweight=weight)
         axes.set_xlabel(caption, fontsize=8, color="#444444", labelpad=2)
     figure.tight_layout(h_pad=0.4)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def error_plot(curves: Mapping[str, Sequence[Outcome]], title: str, path: Path) -> None:
@@ -80,7 +80,7 @@ def error_plot(curves: Mapping[str, Sequence[Outcome]], title: str, path: Path) 
     axes.plot([], [], ls=":", marker=".", color="gray", label="dotted: the median sample")
     axes.legend(fontsize=8)
     figure.tight_layout()
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def table(outcomes: Sequence[Outcome], title: str) -> Table:
@@ -100,7 +100,7 @@ def _strip(samples: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.concatenate(pixels, axis=1)
 
 
-def _write(figure: Figure, path: Path) -> None:
+def write_figure(figure: Figure, path: Path) -> None:
     """Draw under a temporary name, then rename; no display is needed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,6 @@ class PredictorCorrector(Method):
         predictor: Picard | Mapping[str, object],
         corrector: Picard | Mapping[str, object],
         dynamics: Underdamped | Mapping[str, object] = Underdamped(horizon=1.0, friction=2.0),  # noqa: B008 (frozen)
-        **shared: object,
     ) -> None:
         parts = {"predictor": _picard(predictor), "corrector": _picard(corrector)}
         for name, part in parts.items():
@@ -56,10 +55,7 @@ class PredictorCorrector(Method):
         object.__setattr__(self, "dynamics", dynamics)
         require(self.corrector.coarse is None, "corrector", self.corrector, "an md.Picard without coarse=")
         for field in fields(Method):
-            value = getattr(self.predictor, field.name)
-            same = field.name not in shared or shared[field.name] in (value, None) or field.name == "times"
-            require(same, field.name, shared.get(field.name), f"{value!r}, the predictor's own")
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, getattr(self.predictor, field.name))  # the grid is the predictor's
         self.__post_init__()
 
     def to_dict(self) -> dict[str, object]:
@@ -135,14 +131,16 @@ class _AtOneTime(Evaluator):
         super().__init__(
             evaluator.levels, evaluator.count, evaluator.conditioning, evaluator.batch_size, grad=evaluator.grad
         )
+        self.whole, self.t, self.sigma = evaluator, t, sigma
         self.rows, self.batches, self.rounds = evaluator.rows, evaluator.batches, evaluator.rounds
-        self.t, self.sigma = t, sigma
 
     def __call__(
         self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
     ) -> Tensor:
         del t, target  # the dynamics' own
-        return super().__call__(level, x * self.sigma, self.t, "score", rows) * self.sigma
+        score = super().__call__(level, x * self.sigma, self.t, "score", rows)
+        self.whole.peak_rows = max(self.whole.peak_rows, self.peak_rows)
+        return score * self.sigma
 
 
 def _picard(part: object) -> object:
