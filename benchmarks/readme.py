@@ -19,7 +19,8 @@ from benchmarks import langevin_report, parallel_report, poisson_report
 from benchmarks.tables import Entry, results, rows
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("multilevel", "ladder", "langevin", "picard")))
+_PAGES = ("multilevel", "ladder", "poisson", "langevin", "picard")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _PAGES))
 PLOT = ROOT / "docs" / "multilevel.png"
 
 
@@ -243,6 +244,7 @@ def main() -> None:
         os.replace(beside, page)
     plot()
     langevin_report.plot()
+    poisson_report.plot(ROOT / "docs" / "poisson.png")
 
 
 if __name__ == "__main__":
