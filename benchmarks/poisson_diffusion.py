@@ -216,6 +216,7 @@ def main(
     count: Annotated[int, typer.Option(help="Images of each run.")] = 1000,
     families: Annotated[str, typer.Option(help="Which families to run, with commas.")] = ",".join(FAMILIES),
     resume: Annotated[bool, typer.Option("--resume", help="Keep what the record and the pictures hold.")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Sample nothing: only measure pictures kept.")] = False,
     pictures: Annotated[Path, typer.Option(help="Where the pictures of every run are kept.")] = Path(
         "out/poisson_diffusion"
     ),
@@ -235,7 +236,7 @@ def main(
     denoiser = md.Ladder.bundled("digits")[LEVEL]
     denoiser.net.to(memory_format=torch.channels_last)  # a third faster on two cores
     settings = Settings(denoiser, count)
-    bench = Bench(record, pictures / str(count), resume, features)
+    bench = Bench(record, pictures / str(count), resume or measure, features)
     console.print(f"real digits held out: {header['real_split']}")
     reference = settings.reference()
     console.print(f"{reference.label}, {reference.calls} calls: the longest run")
@@ -244,7 +245,7 @@ def main(
         bench.keep(reference, sampled, None)
     chosen = [setting for family in families.split(",") for setting in getattr(settings, family)()]
     for number, setting in enumerate(chosen, start=1):
-        if bench.done(setting):
+        if bench.done(setting) or (measure and not (bench.pictures / setting.file).is_file()):
             continue
         entry = bench.keep(setting, bench.sampled(setting), sampled.features)
         console.print(
