@@ -1,6 +1,6 @@
 """What the number of substeps costs: Poisson midpoint steps with K = 10, 100 and 1000 at equal network calls.
 
-    python -m benchmarks.substeps            # about two minutes on two cores
+    python -m benchmarks.substeps            # about a minute on two cores
 
 Only substeps that fire are visited, so K should not matter. Milliseconds a network call, medians of runs that take
 turns: with a network (f3 of the bundled ladder, 16 images) and with a drift that costs nothing, where all is ours.
@@ -18,7 +18,7 @@ import multidrift as md
 from benchmarks.record import Record, machine
 
 SUBSTEPS = (10, 100, 1000)
-REPEATS = 7
+REPEATS = 3
 STEPS = 20
 
 
