@@ -17,7 +17,7 @@ class PlanWarning(UserWarning):
 def overshoot(weights: Floats, relative: Floats, levels: Sequence[str]) -> str | None:
     """Where one kick (weight times relative step) moves the state further than its own goal.
 
-    `weights` [draws, steps − 1, levels]; `relative` [steps − 1]: the share of the state that a step replaces.
+    `weights` [draws, increments, levels]; `relative` [increments]: the share of the state that a step replaces.
     """
     kicks = weights * relative[None, :, None]
     worst = np.unravel_index(int(np.argmax(kicks)), kicks.shape)
@@ -30,7 +30,7 @@ def overshoot(weights: Floats, relative: Floats, levels: Sequence[str]) -> str |
 
 
 def silent(weights: Floats, levels: Sequence[str]) -> str | None:
-    """Where a level never fires at all, `weights` [draws, steps − 1, levels]."""
+    """Where a level never fires at all, `weights` [draws, increments, levels]."""
     for k, name in enumerate(levels):
         if not weights[:, :, k].any():
             return f"silent: the difference of level {name} never fires in this plan; give it more calls"

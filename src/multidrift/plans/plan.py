@@ -26,7 +26,7 @@ class Plan:
     - `method`, `process`, `ladder`: what it was made for: the method's and the process's settings, and a fingerprint
       of each level. A run of anything else refuses it
     - `times`: the grid; `levels`: names, cheapest first; `seed`: what it was drawn from
-    - `weights` [draws, steps − 1, levels]: the weight of each level's difference in each step, 0 where it does not
+    - `weights` [draws, increments, levels]: the weight of each level's difference in each step, 0 where it does not
       fire; one draw for a whole batch, or one for each of `samples` (None: one for any batch)
     - `calls`: calls of each level per sample, the final one included; `cost`: seconds per sample where known
     """

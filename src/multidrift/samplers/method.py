@@ -125,7 +125,7 @@ class Method(ABC):
         )
 
     def weight_table(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Floats:
-        """The weights of a plan, [draws, steps − 1, levels]; of one network: 1 at every step."""
+        """The weights of a plan, [draws, increments, levels]; of one network: 1 at every step."""
         del process, seed, samples  # a method without random choices
         return np.ones((1, self.number_of_steps - final_calls(model), len(self.levels_of(model))))
 

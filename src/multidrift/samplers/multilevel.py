@@ -40,7 +40,7 @@ class Multilevel(Method):
 
     - `levels`: names of the ladder's levels to use, cheapest first; all by default
     - `calls`: expected number of times each level's difference fires, the final call of the top level included; or
-      `probabilities`: one for all, one a level, or one a step and level ([steps − 1, levels], without the final call)
+      `probabilities`: one for all, one a level, or one a step and level ([increments, levels], steps − 1 of them; Langevin: steps)
     - `draws`: "systematic" (evenly spread, random offset), "independent" (the paper's Bernoulli draws) or "midpoint"
     - `shared`: one draw for the whole batch, which is what saves time, or one for each sample
     - `order` 2 extrapolates the cheapest level's part as `Multistep` does; that level must then fire at every step
@@ -105,7 +105,7 @@ class Multilevel(Method):
         return dict(zip(names, calls.tolist(), strict=True))
 
     def weight_table(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Floats:
-        """The weights of a plan, float64 [1 or samples, steps − 1, levels], drawn from (seed, level, sample)."""
+        """The weights of a plan, float64 [1 or samples, increments, levels], drawn from (seed, level, sample)."""
         table, times = self.probability_table(model), self.grid_for(process)
         lengths = process.relative_steps(times)
         weights = np.zeros((1 if self.shared else len(samples), *table.shape))
