@@ -40,7 +40,8 @@ class Multilevel(Method):
 
     - `levels`: names of the ladder's levels to use, cheapest first; all by default
     - `calls`: expected number of times each level's difference fires, the final call of the top level included; or
-      `probabilities`: one for all, one a level, or one a step and level ([increments, levels], steps − 1 of them; Langevin: steps)
+      `probabilities`: one for all, one a level, or one a step and level, [increments, levels], without the final call
+      (increments are steps − 1; of Langevin dynamics steps)
     - `draws`: "systematic" (evenly spread, random offset), "independent" (the paper's Bernoulli draws) or "midpoint"
     - `shared`: one draw for the whole batch, which is what saves time, or one for each sample
     - `order` 2 extrapolates the cheapest level's part as `Multistep` does; that level must then fire at every step
