@@ -5,7 +5,6 @@ python -m benchmarks.readme            # after a benchmark; `make test` checks t
 
 from __future__ import annotations
 
-import os
 import re
 import statistics
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import langevin_report, parallel_report, poisson_report
 from benchmarks.tables import Entry, results, rows
+from multidrift.processes.files import write_whole
 
 ROOT = Path(__file__).parent.parent
 _PAGES = ("multilevel", "ladder", "poisson", "langevin", "picard")
@@ -239,9 +239,8 @@ def plot() -> None:
 def main() -> None:
     """Fill all pages and draw the plot."""
     for page in PAGES:
-        beside = page.with_suffix(".partial")
-        beside.write_text(filled(page.read_text()))
-        os.replace(beside, page)
+        text = filled(page.read_text())
+        write_whole(page, lambda partial, text=text: partial.write_text(text))
     plot()
     langevin_report.plot()
     poisson_report.plot(ROOT / "docs" / "poisson.png")

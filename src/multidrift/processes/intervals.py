@@ -81,20 +81,6 @@ class Intervals:
     def __len__(self) -> int:
         return len(self.t)
 
-    def __getitem__(self, rows: NDArray[np.intp]) -> Intervals:
-        """The intervals of these rows."""
-        return Intervals(
-            self.t[rows],
-            self.s[rows],
-            self.low[rows],
-            self.high[rows],
-            self.enter_factor[rows],
-            self.leave_factor[rows],
-            self.dtau[rows],
-            self.std[rows],
-            self.friction,
-        )
-
     def each(self, like: Tensor) -> Iterator[Interval]:
         """One by one, to multiply states of the dtype and on the device of `like`."""
         ends = (self.t, self.s, self.low, self.high, self.enter_factor, self.leave_factor)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.grids import Grid
 from multidrift.processes.intervals import Intervals
-from multidrift.processes.lattice import Lattice, Places, VarianceClock
+from multidrift.processes.lattice import Lattice, Places, VarianceClock, bridge
 from multidrift.processes.pair import drift_pair, pair_reach, pair_rotation
 from multidrift.processes.predictions import Prediction
 from multidrift.processes.process import Process
@@ -147,8 +147,7 @@ class Overdamped(VarianceClock, Langevin):
         share = (np.asarray(middle) - low) / (np.asarray(high) - low)
         if share.ndim and np.all(share == share.flat[0]):
             share = np.asarray(share.flat[0])  # halves of equal cells are alike
-        near, far = np.sqrt(share), np.sqrt(1.0 - share)
-        return np.stack((np.stack((near, far), axis=-1), np.stack((far, -near), axis=-1)), axis=-2)
+        return bridge(share)
 
     def intervals(self, start: ArrayLike, stop: ArrayLike, anchor: ArrayLike | None = None) -> Intervals:
         del anchor  # z = x everywhere

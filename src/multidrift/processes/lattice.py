@@ -69,11 +69,16 @@ class VarianceClock(ABC):
         with np.errstate(invalid="ignore"):
             share = np.minimum(np.exp(self.log_variance(low, middle) - whole), 1.0)
         share = np.where(np.isneginf(whole), 0.5, share)
-        near, far = np.sqrt(share), np.sqrt(1.0 - share)
-        return np.stack((np.stack((near, far), axis=-1), np.stack((far, -near), axis=-1)), axis=-2)
+        return bridge(share)
 
     def reach(self, low: Places, high: Places, first: Places, last: Places) -> Floats:
         """√(own variance / the query's)."""
         own, whole = self.log_variance(low, high), self.log_variance(first, last)
         with np.errstate(invalid="ignore"):
             return np.where(np.isneginf(own), 0.0, np.exp(0.5 * (own - whole)))[..., None, None]
+
+
+def bridge(share: Floats) -> Floats:
+    """[…, 2, 2]: the rotation of the Brownian bridge where the left half has this share of the variance."""
+    near, far = np.sqrt(share), np.sqrt(1.0 - share)
+    return np.stack((np.stack((near, far), axis=-1), np.stack((far, -near), axis=-1)), axis=-2)

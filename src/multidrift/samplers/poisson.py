@@ -167,13 +167,14 @@ class _Corrections:
 
 def _middles(process: Process, times: Floats) -> Floats:
     """The times, [steps, 1], at which the drift clock has run half of each step, by bisection."""
-    low, high = process.place(times[:-1]).copy(), process.place(times[1:])
-    low = np.where(np.isneginf(low), process.lattice.low, low)
-    first, last = low.copy(), high.copy()
-    whole = process.intervals(times[:-1], times[1:], anchor=times[1:]).dtau.reshape(len(low), -1)[:, 0]
+    first, last = process.place(times[:-1]), process.place(times[1:])
+    first = np.where(np.isneginf(first), process.lattice.low, first)
+    whole = process.intervals(times[:-1], times[1:], anchor=times[1:]).dtau.reshape(len(first), -1)[:, 0]
     for _ in range(60):
         middle = 0.5 * (first + last)
-        passed = process.intervals(times[:-1], process.time(middle), anchor=times[1:]).dtau.reshape(len(low), -1)[:, 0]
+        passed = process.intervals(times[:-1], process.time(middle), anchor=times[1:]).dtau.reshape(len(first), -1)[
+            :, 0
+        ]
         early = np.abs(passed) < 0.5 * np.abs(whole)
         first, last = np.where(early, middle, first), np.where(early, last, middle)
     return np.asarray(process.time(0.5 * (first + last)))[:, None]
