@@ -19,6 +19,7 @@ SCHEDULES = {
     "flow": md.schedules.flow(),
 }
 ETAS = (0.0, 0.5, 1.0, 2.0)
+NUMBERS = torch.zeros(1, dtype=torch.float64)  # the kind of state that steps are taken for
 
 
 def factors(process, schedule, data_variance, t):
@@ -38,7 +39,7 @@ def marginal_error(process, schedule, steps):
         times = schedule.time(np.linspace(schedule.log_snr(0.98), schedule.log_snr(schedule.t_min), steps))
     wanted = schedule.alpha(times) ** 2 * data_variance + schedule.sigma(times) ** 2
     variance, worst = wanted[0], 0.0
-    for n, step in enumerate(process.intervals(times[:-1], times[1:])):
+    for n, step in enumerate(process.intervals(times[:-1], times[1:]).each(NUMBERS)):
         gain = step.leave_factor * (step.enter_factor + step.dtau * factors(process, schedule, data_variance, times[n]))
         variance = gain**2 * variance + (step.leave_factor * step.std) ** 2
         worst = max(worst, abs(variance / wanted[n + 1] - 1))
@@ -64,7 +65,7 @@ def test_training_chain_keeps_marginals():
     process = md.Diffusion(schedule, holds="ddpm")
     times = np.arange(999.0, -1, -1)
     variance = wanted = schedule.alpha(times[0]) ** 2 * 0.25 + schedule.sigma(times[0]) ** 2
-    for n, step in enumerate(process.intervals(times[:-1], times[1:])):
+    for n, step in enumerate(process.intervals(times[:-1], times[1:]).each(NUMBERS)):
         gain = step.leave_factor * (step.enter_factor + step.dtau * factors(process, schedule, 0.25, times[n]))
         variance = gain**2 * variance + (step.leave_factor * step.std) ** 2
         wanted = schedule.alpha(times[n + 1]) ** 2 * 0.25 + schedule.sigma(times[n + 1]) ** 2

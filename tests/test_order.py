@@ -60,7 +60,7 @@ def test_multistep_whatever_is_held(denoiser, ddpm, holds):
     from multidrift.samplers.multistep import History
 
     history = History(process, 3)
-    interval = next(iter(process.intervals(600.0, 500.0)))
+    interval = next(process.intervals(600.0, 500.0).each(torch.zeros(1)))
     first, second = history._moments(interval)
     lam = np.linspace(interval.low, interval.high, 20001)
     tau = process.intervals(np.full(20001, 600.0), ddpm.time(lam), np.full(20001, 500.0)).dtau

@@ -169,12 +169,15 @@ def _middles(process: Process, times: Floats) -> Floats:
     """The times, [steps, 1], at which the drift clock has run half of each step, by bisection."""
     first, last = process.place(times[:-1]), process.place(times[1:])
     first = np.where(np.isneginf(first), process.lattice.low, first)
-    whole = process.intervals(times[:-1], times[1:], anchor=times[1:]).dtau.reshape(len(first), -1)[:, 0]
+
+    def run_until(stop: Floats) -> Floats:
+        # Of a process with velocities, the position's clock.
+        clock = process.intervals(times[:-1], stop, anchor=times[1:]).dtau
+        return np.abs(clock.reshape(len(stop), -1)[:, 0])
+
+    half = 0.5 * run_until(times[1:])
     for _ in range(60):
         middle = 0.5 * (first + last)
-        passed = process.intervals(times[:-1], process.time(middle), anchor=times[1:]).dtau.reshape(len(first), -1)[
-            :, 0
-        ]
-        early = np.abs(passed) < 0.5 * np.abs(whole)
+        early = run_until(np.asarray(process.time(middle))) < half
         first, last = np.where(early, middle, first), np.where(early, last, middle)
     return np.asarray(process.time(0.5 * (first + last)))[:, None]
