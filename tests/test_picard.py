@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import multidrift as md
+from multidrift.drifts.memory import call_memory
 from multidrift.samplers.blocks import block_boundaries
 
 F64 = {"dtype": torch.float64}
@@ -224,6 +225,38 @@ def test_a_batch_size_cuts_rounds_but_changes_nothing(mixture, ddpm):
     assert cut.batches["model"] > whole.batches["model"]
 
 
+def test_a_memory_limit_cuts_rounds_but_changes_nothing(mixture, ddpm):
+    model = counting_denoiser(mixture, ddpm)
+    whole = md.sample(model, md.Picard(20), count=3, memory_limit=math.inf, **F64)
+    assert whole.peak_rows == 57
+    limit = whole.peak_memory / 4
+    cut = md.sample(model, md.Picard(20), count=3, memory_limit=limit, **F64)
+    assert torch.allclose(whole.samples, cut.samples, atol=1e-12)
+    assert (cut.rounds, cut.calls) == (whole.rounds, whole.calls)
+    assert 10 < cut.peak_rows < 57 / 3
+    assert cut.peak_memory <= limit < whole.peak_memory
+    assert cut.batches["model"] > 2 * whole.batches["model"]
+    assert md.sample(model, md.Picard(20), count=3, **F64).peak_memory is None
+    with pytest.raises(
+        md.MultidriftError, match=r"memory_limit: got 8; it takes at least \d+ bytes, for one evaluation"
+    ):
+        md.sample(model, md.Picard(20), count=3, memory_limit=8, **F64)
+    with pytest.raises(md.MultidriftError, match=r"memory_limit.*the 57 rows of batch_size"):
+        md.sample(model, md.Picard(20), count=3, memory_limit=limit, batch_size=57, **F64)
+
+
+def test_memory_of_a_call_is_counted():
+    def call(rows):  # never more than two of these tensors at once, one of them with a row more
+        table = torch.zeros(rows, 1000) + 1  # 4,000 bytes a row
+        table = torch.cat((table, torch.zeros(1, 1000)))
+        return (table.view(-1).t() * 2).sum()
+
+    found = call_memory(call)
+    assert (found.fixed, found.per_row) == (8004, 8000)  # the sum is the last 4
+    assert found.of(3) == 32004
+    assert [found.rows_within(limit, 5) for limit in (16003, 32003, 32004, 1e9)] == [0, 2, 3, 5]
+
+
 def test_conditioning_follows_the_samples(ddpm):
     model = md.Denoiser(lambda x, t, scale: torch.tanh(x) * scale[:, None], ddpm, "sample", shape=(2,))
     scale = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
@@ -239,6 +272,18 @@ def test_a_warm_start_takes_fewer_rounds(denoiser):
     other_grid = md.sample(denoiser, md.Picard(30, "logsnr", initial=cold, tolerance=1e-13), count=3, **F64)
     wanted = md.sample(denoiser, md.Euler(30, "logsnr"), count=3, **F64)
     assert torch.allclose(other_grid.samples, wanted.samples, atol=1e-10)
+
+
+def test_a_warm_start_with_velocities(mixture):
+    process, gradient = md.Underdamped(2.0, friction=2.0), mixture.score
+    cold = md.sample(gradient, md.Picard(40, tolerance=1e-8), process, count=3, shape=(2,), save=1, **F64)
+    again = md.sample(gradient, md.Picard(40, initial=cold, tolerance=1e-8), process, count=3, shape=(2,), **F64)
+    assert cold.trajectory_velocities.shape == cold.trajectory.shape == (41, 3, 2)
+    assert torch.equal(cold.trajectory_velocities[-1], cold.velocities)
+    assert again.rounds == 1 < cold.rounds
+    assert torch.allclose(again.velocities, cold.velocities, atol=1e-7)
+    step_by_step = md.sample(gradient, md.Euler(40), process, count=3, shape=(2,), save=1, **F64)
+    assert torch.allclose(step_by_step.trajectory_velocities, cold.trajectory_velocities, atol=1e-6)
 
 
 def test_a_warm_start_is_not_kept_in_a_plan(denoiser):

@@ -85,6 +85,9 @@ def sample_command(
     seed: Annotated[int, typer.Option(help="Image i depends on the seed and on i alone.")] = 0,
     first: Annotated[int, typer.Option(help="Number of the first image: continue an earlier run.")] = 0,
     batch_size: Annotated[int | None, typer.Option(help="Images in one call of the network; all by default.")] = None,
+    memory_limit: Annotated[
+        float | None, typer.Option(help="Megabytes that one call of a network may take; no limit by default.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
 ) -> None:
     """Draw images from a trained ladder.
@@ -132,8 +135,9 @@ def sample_command(
     _check_target(out)
     console.print(f"drawing {count} images with {level or networks.top} …")
     result = sample(
-        model, chosen, process, count=count, seed=seed, first=first, plan_seed=plan_seed, batch_size=batch_size
-    )
+        model, chosen, process, count=count, seed=seed, first=first, plan_seed=plan_seed, batch_size=batch_size,
+        memory_limit=None if memory_limit is None else 1e6 * memory_limit,
+    )  # fmt: skip
     _write(result, out, first)
     _report(console, result, out)
 
@@ -204,4 +208,6 @@ def _report(console: Console, result: Result, out: Path) -> None:
     for name, calls in result.calls.items():
         table.add_row(name, f"{calls:g}", f"{result.batches[name]}")
     console.print(table)
+    if result.peak_memory is not None:
+        console.print(f"{result.peak_rows} rows, {result.peak_memory / 1e6:.0f} megabytes in the largest call")
     console.print(f"written to {out}")

@@ -129,18 +129,18 @@ class _AtOneTime(Evaluator):
 
     def __init__(self, evaluator: Evaluator, t: float, sigma: float) -> None:
         super().__init__(
-            evaluator.levels, evaluator.count, evaluator.conditioning, evaluator.batch_size, grad=evaluator.grad
-        )
-        self.whole, self.t, self.sigma = evaluator, t, sigma
+            evaluator.levels, evaluator.count, evaluator.conditioning, evaluator.batch_size, evaluator.memory_limit,
+            grad=evaluator.grad,
+        )  # fmt: skip
+        self.t, self.sigma = t, sigma
         self.rows, self.batches, self.rounds = evaluator.rows, evaluator.batches, evaluator.rounds
+        self.memory, self.most_rows = evaluator.memory, evaluator.most_rows
 
     def __call__(
         self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
     ) -> Tensor:
         del t, target  # the dynamics' own
-        score = super().__call__(level, x * self.sigma, self.t, "score", rows)
-        self.whole.peak_rows = max(self.whole.peak_rows, self.peak_rows)
-        return score * self.sigma
+        return super().__call__(level, x * self.sigma, self.t, "score", rows) * self.sigma
 
 
 def _picard(part: object) -> object:
@@ -158,7 +158,7 @@ def _renumbered(rounds: Generator[State, None, Tensor], first: int, total: int) 
             state = next(rounds)
         except StopIteration as end:
             return cast("Tensor", end.value)
-        settled = [(first + n, t, x) for n, t, x in state.settled or ()]
+        settled = [(first + n, t, x, velocities) for n, t, x, velocities in state.settled or ()]
         yield replace(state, step=first + state.step, total=total, settled=settled)
 
 

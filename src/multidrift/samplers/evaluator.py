@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.drifts.drift import Drift
-from multidrift.processes.errors import MultidriftError
+from multidrift.drifts.memory import CallMemory, call_memory
+from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.predictions import Prediction
 from multidrift.samplers.method import plain
 
@@ -24,11 +25,12 @@ class Evaluator:
     """Evaluates levels on rows of states and counts what that cost.
 
     - `rows`, `batches`: rows passed to each level, and times each was invoked; `rounds`: evaluations in a row;
-      `peak_rows`: most rows of one invocation
+      `most_rows`: of one invocation; `memory`: bytes of an invocation, where a limit had them measured
     - conditioning tensors with one entry a sample are cut like the states; other values are passed as they are
 
     With a `batch_size` every invocation has exactly that many rows (the last is padded, padding is not counted), so
-    that a row's result does not depend on how many others there are.
+    that a row's result does not depend on how many others there are. With a `memory_limit` an invocation has as many as
+    that many bytes allow; each level's need is measured by two small calls before its first one, which are not counted.
     """
 
     def __init__(
@@ -37,15 +39,17 @@ class Evaluator:
         count: int,
         conditioning: Mapping[str, object],
         batch_size: int | None,
+        memory_limit: float | None = None,
         *,
         grad: bool,
     ) -> None:
         self.levels, self.count, self.conditioning = levels, count, conditioning
-        self.batch_size, self.grad = batch_size, grad
+        self.batch_size, self.memory_limit, self.grad = batch_size, memory_limit, grad
         self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
-        self.peak_rows = 0
+        self.most_rows: Counter[str] = Counter()
+        self.memory: dict[str, CallMemory] = {}
 
     def __call__(
         self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
@@ -57,6 +61,8 @@ class Evaluator:
         self.rounds[level] += 1
         rows = torch.arange(len(x), device=x.device) if rows is None else rows
         size = self.batch_size or len(x)
+        if self.memory_limit is not None:
+            size = self._within(self.memory_limit, level, x, t, target, rows, size)
         with torch.set_grad_enabled(self.grad):
             parts = [
                 self._invoke(level, x[i : i + size], _cut_times(t, i, size), target, rows[i : i + size], size)
@@ -64,24 +70,56 @@ class Evaluator:
             ]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def _within(
+        self, limit: float, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor, size: int
+    ) -> int:
+        """The rows of one invocation within the limit, at most `size`."""
+        if level not in self.memory:
+
+            def call(number: int) -> Tensor:
+                first = rows[:1].repeat(number)
+                times = t if isinstance(t, float) else t[:1].repeat(number)
+                return self._predict(level, x[:1].repeat(number, *(1,) * (x.ndim - 1)), times, target, first)
+
+            with torch.no_grad():
+                self.memory[level] = call_memory(call)
+        least = self.batch_size or 1
+        within = self.memory[level].rows_within(limit, size)
+        what = "one evaluation" if least == 1 else f"the {least} rows of batch_size"
+        needed = f"at least {self.memory[level].of(least)} bytes, for {what} of {level}"
+        require(within >= least, "memory_limit", limit, needed)
+        return within
+
     def _invoke(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor, size: int) -> Tensor:
         self.rows[level] += len(x)
         self.batches[level] += 1
-        self.peak_rows = max(self.peak_rows, size)
-        padding = size - len(x)
+        padding = size - len(x) if self.batch_size else 0
+        self.most_rows[level] = max(self.most_rows[level], len(x) + padding)
         if padding:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
             x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
             t = t if isinstance(t, float) else np.append(t, np.full(padding, t[-1]))
+        return self._predict(level, x, t, target, rows)[: len(x) - padding]
+
+    def _predict(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
         conditioning = {name: self._cut(value, rows) for name, value in self.conditioning.items()}
-        prediction = self.levels[level].predict(x, t, target, conditioning)
-        return prediction[: len(x) - padding]
+        return self.levels[level].predict(x, t, target, conditioning)
 
     def _cut(self, value: object, rows: Tensor) -> object:
         """The rows of a tensor with one entry a sample; any other value as it is."""
         if isinstance(value, Tensor) and value.ndim > 0 and len(value) == self.count:
             return value[rows]
         return value
+
+    @property
+    def peak_rows(self) -> int:
+        """Most rows of one invocation."""
+        return max(self.most_rows.values(), default=0)
+
+    @property
+    def peak_memory(self) -> int | None:
+        """Bytes that the largest invocation took, where a limit had them measured."""
+        return max((memory.of(self.most_rows[name]) for name, memory in self.memory.items()), default=None)
 
     @property
     def calls(self) -> dict[str, float]:

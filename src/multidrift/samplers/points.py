@@ -191,8 +191,10 @@ class Points:
         last, settled = int(self.ends.min()), int(self.settled.min())
         times = self.run.times
         report = self.run.preview(last - 1, self.run.position(self.x[last - 1]), drift[last - 1], self.x[last])
+        phase = self.run.process.has_velocity
         final = [
-            (n, float(times[n]), self.run.position(self.x[n]).clone()) for n in range(settled_before + 1, settled + 1)
+            (n, float(times[n]), self.run.position(x).clone(), x[..., 1].clone() if phase else None)
+            for n, x in enumerate(self.x[settled_before + 1 : settled + 1], start=settled_before + 1)
         ]
         for n in range(settled_before, settled):
             self.run.guard.watch_state(n, self.x[n + 1])

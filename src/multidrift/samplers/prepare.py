@@ -70,6 +70,7 @@ def prepare(
     plan_seed: int,
     conditioning: Mapping[str, object] | None,
     batch_size: int | None,
+    memory_limit: float | None,
     device: torch.device | str | None,
     dtype: torch.dtype,
     grad: bool,
@@ -80,6 +81,10 @@ def prepare(
     require(dtype in (torch.float32, torch.float64), "dtype", dtype, "torch.float32 or torch.float64")
     if batch_size is not None:
         batch_size = _integer("batch_size", batch_size, 1, "None or a count of at least 1")
+    if memory_limit is not None:
+        good = isinstance(memory_limit, int | float) and memory_limit > 0
+        require(good, "memory_limit", memory_limit, "None or a number of bytes")
+        require(not grad, "memory_limit", memory_limit, "None with grad=True, which keeps what every call has made")
     require(start is None or isinstance(start, Tensor), "start", type(start).__name__, "a tensor [count, …]")
     process = process_for(model, process)
     batch = _batch(count, seed, first, start)
@@ -103,7 +108,7 @@ def prepare(
         times=times,
         start=state if grad else state.detach(),
         levels=tuple(levels),
-        evaluator=Evaluator(levels, len(batch), conditioning or {}, batch_size, grad=grad),
+        evaluator=Evaluator(levels, len(batch), conditioning or {}, batch_size, memory_limit, grad=grad),
         path=path,
         plan=plan,
         choices=_choices(method, plan, batch, where),

@@ -31,7 +31,7 @@ class State:
 
     - `residual`: the largest change of the round over its scale, in the unit of `tolerance`; `converged`: False where
       time points were given up on before their change fell to the tolerance
-    - `settled`: (number, t, x) of each time point that has become final in this round
+    - `settled`: (number, t, x, velocities) of each time point that has become final in this round
     """
 
     step: int
@@ -43,7 +43,7 @@ class State:
     velocities: Tensor | None = None
     residual: float | None = None
     converged: bool = True
-    settled: Sequence[tuple[int, float, Tensor]] | None = None
+    settled: Sequence[tuple[int, float, Tensor, Tensor | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ class Result:
     - `rounds`: evaluations of the top level one after another; `seconds`: wall time of the run
     - `plan`: the plan that was followed, if the method has one; `finished`: False where a callback stopped the run
     - `trajectory` [saved, count, …] at `trajectory_times` where `save=` asked for it
-    - `velocities` [count, …]: those at the end, where the process has them
+    - `velocities` [count, …], where the process has them, and `trajectory_velocities`: beside samples and `trajectory`
     - `residuals`: of each round of a parallel method, its largest change in the unit of `tolerance`; `converged`: False
       where rounds ran out before the changes fell to the tolerance
-    - `peak_rows`: the largest number of rows in one invocation of a network
+    - `peak_rows`: the largest number of rows in one invocation of a network; `peak_memory`: bytes of the tensors that
+      the largest invocation held at once, on top of the states of the run, where `memory_limit=` had them measured
     """
 
     samples: Tensor
@@ -71,9 +72,11 @@ class Result:
     trajectory: Tensor | None = None
     trajectory_times: tuple[float, ...] | None = None
     velocities: Tensor | None = None
+    trajectory_velocities: Tensor | None = None
     residuals: tuple[float, ...] = ()
     converged: bool = True
     peak_rows: int = 0
+    peak_memory: int | None = None
 
     def images(self) -> list[Image.Image]:
         """The samples as pictures: data in [−1, 1], shape [count, 1 or 3, height, width]."""

@@ -36,6 +36,7 @@ def sample(
     plan_seed: int = 0,
     conditioning: Mapping[str, object] | None = None,
     batch_size: int | None = None,
+    memory_limit: float | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
     save: int | None = None,
@@ -56,6 +57,8 @@ def sample(
     - `plan_seed`: seed of the method's own random choices
     - `conditioning`: passed to the network; tensors with `count` entries are cut with the batch
     - `batch_size`: rows of one network call; at an equal batch size samples are equal bit for bit at any `count`
+    - `memory_limit`: bytes that one network call may take, instead of all rows at once; ∞ only measures
+      (`result.peak_memory`)
     - `dtype`: of the state, float32 or float64; a network computes in that of its parameters
     - `save=k`: keep the start and every k-th state as `trajectory`
     - `callback(state)`: called after every step; stops the run cleanly when it returns True
@@ -75,7 +78,7 @@ def sample(
     )
     walked, run = prepare(
         model, method, process, count, seed, first, start, velocities, shape, plan_seed,
-        conditioning, batch_size, device, dtype, grad,
+        conditioning, batch_size, memory_limit, device, dtype, grad,
     )  # fmt: skip
     recorder = _Recorder(run, save)
     try:
@@ -101,7 +104,7 @@ class _Recorder:
         self.finished = False
         self.samples = run.position(run.start)
         self.velocities = run.start[..., 1] if run.process.has_velocity else None
-        self.saved = [(float(run.times[0]), self.samples)]
+        self.saved = [(float(run.times[0]), self.samples, self.velocities)]
         self.residuals: list[float] = []
         self.converged = True
 
@@ -112,15 +115,17 @@ class _Recorder:
         if state.residual is not None:
             self.residuals.append(state.residual)
         self.converged &= state.converged
-        points = ((state.step, state.t, state.x),) if state.settled is None else state.settled
+        now = (state.step, state.t, state.x, state.velocities)
+        points = (now,) if state.settled is None else state.settled
         if self.save is not None:
-            self.saved += [(t, x) for n, t, x in points if n % self.save == 0 or n == state.total]
+            self.saved += [(t, x, v) for n, t, x, v in points if n % self.save == 0 or n == state.total]
 
     def result(self) -> Result:
         """The result as of now."""
         if self.samples.is_cuda:
             torch.cuda.synchronize(self.samples.device)
         evaluator, kept = self.run.evaluator, self.save is not None
+        times, states, velocities = zip(*self.saved, strict=True)
         return Result(
             samples=self.samples,
             calls=evaluator.calls,
@@ -129,12 +134,14 @@ class _Recorder:
             seconds=time.perf_counter() - self.started,
             finished=self.finished,
             plan=self.run.plan,
-            trajectory=torch.stack([x for _, x in self.saved]) if kept else None,
-            trajectory_times=tuple(t for t, _ in self.saved) if kept else None,
+            trajectory=torch.stack(states) if kept else None,
+            trajectory_times=times if kept else None,
             velocities=self.velocities,
+            trajectory_velocities=torch.stack(velocities) if kept and self.velocities is not None else None,
             residuals=tuple(self.residuals),
             converged=self.converged,
             peak_rows=evaluator.peak_rows,
+            peak_memory=evaluator.peak_memory,
         )
 
 
@@ -150,6 +157,7 @@ def steps(
     plan_seed: int = 0,
     conditioning: Mapping[str, object] | None = None,
     batch_size: int | None = None,
+    memory_limit: float | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
     grad: bool = False,
@@ -161,7 +169,7 @@ def steps(
     """
     walked, run = prepare(
         model, method, process, count, seed, first, start, velocities, shape, plan_seed,
-        conditioning, batch_size, device, dtype, grad,
+        conditioning, batch_size, memory_limit, device, dtype, grad,
     )  # fmt: skip
     return _walk(walked, run)
 

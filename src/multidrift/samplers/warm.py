@@ -25,9 +25,9 @@ class WarmStart:
         """The path of a result; the data after the last time is no part of it."""
         if result.trajectory is None or result.trajectory_times is None:
             raise MultidriftError("initial: got a Result without a trajectory; it takes one of a run with save=")
-        if result.velocities is not None:
-            raise MultidriftError("initial: got a Result with velocities, whose trajectory has positions alone")
         times, states = result.trajectory_times, result.trajectory
+        if result.trajectory_velocities is not None:
+            states = torch.stack((states, result.trajectory_velocities), dim=-1)
         if result.finished and times[0] > times[-1]:  # a diffusion's last entry is its data, not a state
             times, states = times[:-1], states[:-1]
         return WarmStart(times, states)
