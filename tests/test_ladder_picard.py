@@ -53,6 +53,9 @@ COARSE = [
     {"coarse": ("f1", "f3")},
     {"coarse": ("gaussian", "f1", "f3"), "coarse_every": 2},
     {"coarse": "auto"},
+    {"coarse": "f1", "accelerate": "secant"},
+    {"coarse": "gaussian", "accelerate": "secant"},
+    {"coarse": ("f1", "f3"), "coarse_every": 2, "accelerate": "secant"},
 ]
 RANGES = [{}, {"blocks": 3}, {"window": 7}, {"window": 1}, {"initial": 3}]
 
@@ -90,7 +93,7 @@ def test_langevin_dynamics_too(mixture, process):
 
 def test_after_n_rounds_the_first_n_points_are_exact(ladder, ddpm):
     wanted = md.sample(ladder, md.Euler(STEPS), count=2, save=1, **F64).trajectory
-    for coarse in ("f1", ("f1", "f3")):
+    for coarse in ("f1", ("f1", "f3"), "auto"):
         method = md.Picard(STEPS, tolerance=1e-15, max_rounds=3, coarse=coarse)
         with pytest.warns(md.ConvergenceWarning):
             found = md.sample(ladder, method, count=2, save=1, **F64)

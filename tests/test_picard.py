@@ -25,6 +25,8 @@ SETTINGS = [
     {"absolute": True},
     {"accelerate": "anderson"},
     {"accelerate": "anderson", "window": 5, "blocks": 2},
+    {"accelerate": "secant"},
+    {"accelerate": "secant", "window": 5, "blocks": 2},
 ]
 
 
@@ -140,30 +142,32 @@ def test_after_n_rounds_the_first_n_points_are_exact(process, mixture):
     assert not found.converged
 
 
-def test_anderson_leaves_the_first_points_exact_and_samples_apart(mixture, ddpm):
+@pytest.mark.parametrize("accelerate", ["anderson", "secant"])
+def test_acceleration_leaves_the_first_points_exact_and_samples_apart(mixture, ddpm, accelerate):
     model = mixture.denoiser(ddpm)
     wanted = md.sample(model, md.Euler(30), count=4, save=1, **F64).trajectory
-    method = md.Picard(30, tolerance=1e-15, max_rounds=5, accelerate="anderson")
+    method = md.Picard(30, tolerance=1e-15, max_rounds=5, accelerate=accelerate)
     with pytest.warns(md.ConvergenceWarning):
         found = md.sample(model, method, count=4, save=1, **F64).trajectory
     assert torch.allclose(found[:6], wanted[:6], atol=1e-13, rtol=0)
-    method = md.Picard(30, tolerance=1e-3, accelerate="anderson", window=12)
+    method = md.Picard(30, tolerance=1e-3, accelerate=accelerate, window=12)
     whole = md.sample(model, method, count=4, **F64).samples
     alone = torch.cat([md.sample(model, method, count=1, first=i, **F64).samples for i in range(4)])
     assert torch.allclose(alone, whole, atol=1e-10)
 
 
-def test_anderson_solves_a_linear_problem_in_fewer_rounds():
+def test_acceleration_solves_a_linear_problem_in_fewer_rounds():
     """A stiff line, dx = −x dt over 6 units of time, on which Picard iteration first runs away."""
     process = md.Overdamped(6.0, beta=1e30)  # without noise
     rounds = {}
-    for accelerate in (None, "anderson"):
+    for accelerate in (None, "anderson", "secant"):
         method = md.Picard(60, tolerance=1e-6, absolute=True, accelerate=accelerate)
         found = md.sample(lambda x: -x, method, process, start=torch.ones(1, 1, dtype=torch.float64), **F64)
         assert float(found.samples) == pytest.approx(0.9**60, abs=1e-5)
         rounds[accelerate] = found.rounds
     print(f"  rounds: {rounds}")
     assert rounds["anderson"] < rounds[None]
+    assert rounds["secant"] == 3  # two to know the slope, which in one dimension is all there is; one to see it
 
 
 def test_rounds_of_a_linear_problem_fall_super_linearly(ddpm):
@@ -371,8 +375,11 @@ def test_blocks_are_of_equal_length_in_log_snr(blocks, ddpm):
         ({"tolerance": math.inf}, "tolerance: got inf"),
         ({"coarse_every": 2}, "coarse_every: got 2; it takes 1 without coarse="),
         ({"coarse": "f1", "coarse_every": 0}, "coarse_every: got 0; it takes an integer of at least 1"),
-        ({"accelerate": "newton"}, "accelerate: got 'newton'; it takes None or 'anderson'"),
-        ({"accelerate": "anderson", "coarse": "f1"}, "accelerate: got 'anderson'; it takes None with coarse="),
+        ({"accelerate": "newton"}, "accelerate: got 'newton'; it takes None, 'anderson' or 'secant'"),
+        (
+            {"accelerate": "anderson", "coarse": "f1"},
+            "accelerate: got 'anderson'; it takes None or 'secant' with coarse=",
+        ),
         ({"initial": "end"}, "initial: got 'end'; it takes 'start'"),
         ({"initial": 0}, "initial: got 0"),
     ],

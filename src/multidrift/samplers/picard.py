@@ -16,6 +16,7 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.samplers.anderson import Anderson
 from multidrift.samplers.blocks import block_boundaries, check_blocks
+from multidrift.samplers.corrections import Held, Secant
 from multidrift.samplers.forecast import Forecast, forecast, forecasts
 from multidrift.samplers.method import Method, Model
 from multidrift.samplers.points import Indices, Points, tolerance_scale
@@ -43,7 +44,8 @@ class Picard(Method):
       difference alone (ladder Picard); "gaussian", the ladder's closed form; several, cheapest first, each solved on
       the one below it; or "auto": the choice, `coarse_every` included, that `forecasts` puts first
     - `coarse_every`: steps from one call of the coarse level to the next; between them its drift is held
-    - `accelerate="anderson"`: combine the last iterates (`Anderson`), without `coarse`
+    - `accelerate`: "secant", follow the difference along the line through its last two values (`Secant`); "anderson",
+      combine the last iterates (`Anderson`), without `coarse`
     - `initial`: the first states of a block: "start" (those at its start; with `coarse`, the cheap level's path),
       a number of coarse steps of the top level, or an earlier `Result` with its `trajectory`
 
@@ -78,11 +80,11 @@ class Picard(Method):
         require(type(every) is int and every >= 1, "coarse_every", every, "an integer of at least 1")
         free = self.coarse not in (None, "auto")
         require(free or every == 1, "coarse_every", every, "1 without coarse=, and with coarse='auto'")
-        require(self.accelerate in (None, "anderson"), "accelerate", self.accelerate, "None or 'anderson'")
-        alone = self.accelerate is None or self.coarse is None
-        require(
-            alone, "accelerate", self.accelerate, "None with coarse=, whose difference must be that of its own sweep"
-        )
+        known = self.accelerate in (None, "anderson", "secant")
+        require(known, "accelerate", self.accelerate, "None, 'anderson' or 'secant'")
+        fits = self.accelerate != "anderson" or self.coarse is None
+        takes = "None or 'secant' with coarse=, whose difference must be that of its own sweep"
+        require(fits, "accelerate", self.accelerate, takes)
         if self.coarse is not None and not isinstance(self.coarse, str):
             object.__setattr__(self, "coarse", tuple(self.coarse))
         if isinstance(self.initial, Result):
@@ -156,18 +158,18 @@ class Picard(Method):
         sweep = self._sweep(points, run)
         first_states = self._first_states(points, sweep, run)
         boundaries = block_boundaries(run.process, run.times, self.blocks)
-        anderson = None if self.accelerate is None else Anderson(points)
-        correction = points.like_drift()
+        anderson = Anderson(points) if self.accelerate == "anderson" else None
+        correction = Secant(points) if self.accelerate == "secant" else Held(points)
         while not points.done:
             first_states(points.advance(self._ends(points, boundaries)))
             opened, before, settled = points.open(), points.x.clone(), points.settled
             drift = points.drift(run.levels[-1], opened)
-            correction = (drift - sweep.used).where(points.mask(opened, drift), correction)
+            correction.found(drift - sweep.used, opened)
             sweep.run(correction, settled)
             residual = points.settle(before, tolerance, self.max_rounds or points.steps)
             if anderson is not None:
                 anderson.accelerate(before, opened)
-            yield points.state(correction + sweep.used, residual, int(settled.min()))
+            yield points.state(correction.values + sweep.used, residual, int(settled.min()))
         if points.unconverged:
             warnings.warn(
                 f"max_rounds: {self.max_rounds} rounds were not enough: the largest change left is "

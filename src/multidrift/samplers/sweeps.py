@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from multidrift.samplers.corrections import Correction, Held, Plus
 from multidrift.samplers.points import Indices, Mask, Points
 
 # Of a middle level within one round of the level above: a fixed number, so that no sample depends on the others.
@@ -32,8 +32,8 @@ class Sweep(Protocol):
     def adopt(self, starts: Indices) -> None:
         """Take the states from each sample's point `starts` on as they are: only `used` has to be found."""
 
-    def run(self, correction: Tensor, starts: Indices) -> None:
-        """New states after each sample's point `starts`, with `correction` [N, count, …] added to the cheap drift."""
+    def run(self, correction: Correction, starts: Indices) -> None:
+        """New states after each sample's point `starts`, with `correction` added to the cheap drift."""
 
 
 class Zero:
@@ -49,9 +49,9 @@ class Zero:
     def adopt(self, starts: Indices) -> None:
         """Nothing is known of D yet, and nothing is needed."""
 
-    def run(self, correction: Tensor, starts: Indices) -> None:
-        for first, last in self.points.pieces(starts):
-            self.points.scan(first, last, correction[first:last], starts)
+    def run(self, correction: Correction, starts: Indices) -> None:
+        for first, last in self.points.pieces(starts, correction.stops):
+            self.points.scan(first, last, correction.at(first, last), starts)
 
 
 class Level:
@@ -68,7 +68,7 @@ class Level:
         self._heads = range(0, points.steps, every)
 
     def begin(self, starts: Indices) -> None:
-        self.run(torch.zeros_like(self.used), starts)
+        self.run(Held(self.points), starts)
 
     def adopt(self, starts: Indices) -> None:
         opened = self.points.open(starts)
@@ -79,12 +79,12 @@ class Level:
         for step in range(self.points.steps):
             self._hold(step, opened[step])
 
-    def run(self, correction: Tensor, starts: Indices) -> None:
-        for first, last in self.points.pieces(starts, self._heads):
+    def run(self, correction: Correction, starts: Indices) -> None:
+        for first, last in self.points.pieces(starts, (*self._heads, *correction.stops)):
             self._call(first, starts)
             for step in range(first, last):
                 self._hold(step, (step >= starts) & (step < self.points.ends))
-            self.points.scan(first, last, self.used[first:last] + correction[first:last], starts)
+            self.points.scan(first, last, self.used[first:last] + correction.at(first, last), starts)
 
     def _call(self, step: int, starts: Indices) -> None:
         """D^c at a step for the samples whose state there is new."""
@@ -110,7 +110,7 @@ class Nested:
 
     def begin(self, starts: Indices) -> None:
         self.below.begin(starts)
-        self.run(torch.zeros_like(self.used), starts)
+        self.run(Held(self.points), starts)
 
     def adopt(self, starts: Indices) -> None:
         self.below.adopt(starts)
@@ -119,12 +119,12 @@ class Nested:
             found = self.points.drift(self.level, opened)
             self.used = found.where(self.points.mask(opened, found), self.used)
 
-    def run(self, correction: Tensor, starts: Indices) -> None:
+    def run(self, correction: Correction, starts: Indices) -> None:
         opened = self.points.open(starts)
         if not opened.any():
             return
         chosen = self.points.mask(opened, self.used)
         for _ in range(INNER_ROUNDS):
             stale = self.points.drift(self.level, opened) - self.below.used
-            self.below.run(correction + stale, starts)
+            self.below.run(Plus(correction, stale), starts)
             self.used = (self.below.used + stale).where(chosen, self.used)
