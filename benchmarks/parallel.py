@@ -62,6 +62,9 @@ def choices() -> Iterator[tuple[str, dict[str, object]]]:
     yield "f1, every 4th step", {"coarse": "f1", "coarse_every": 4}
     yield "f1 and f3", {"coarse": ("f1", "f3")}
     yield "Anderson", {"accelerate": "anderson"}
+    yield "secant", {"accelerate": "secant"}
+    yield "gaussian, secant", {"coarse": "gaussian", "accelerate": "secant"}
+    yield "f2, every 4th step, secant", {"coarse": "f2", "coarse_every": 4, "accelerate": "secant"}
 
 
 class Bench:

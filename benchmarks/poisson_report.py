@@ -26,11 +26,12 @@ def reference(record: Entry) -> Entry:
 
 
 def curves(record: Entry) -> dict[str, list[Entry]]:
-    """The entries of each method, by calls; the reference is not among them."""
+    """The entries of each method, by calls, the highlighted one first; the reference is not among them."""
+    families = ("poisson", "euler", "multistep", "peer")
+    shown = [e for e in record["entries"] if e["family"] in families]
     found: dict[str, list[Entry]] = {}
-    for entry in record["entries"]:
-        if entry["family"] != "reference":
-            found.setdefault(entry["label"], []).append(entry)
+    for entry in sorted(shown, key=lambda e: (e["label"] != record["highlighted"], families.index(e["family"]))):
+        found.setdefault(entry["label"], []).append(entry)
     return {label: sorted(entries, key=lambda e: e["calls"]) for label, entries in found.items()}
 
 

@@ -74,6 +74,17 @@ def test_sample_in_parallel_says_when_it_pays(ladder_folder, tmp_path):
     assert (tmp_path / "a.png").is_file()
 
 
+def test_sample_in_parallel_lists_the_choices(tmp_path):
+    options = ("--method", "picard", "--coarse", "auto", "--accelerate", "secant", "--memory-limit", 50)
+    done = command("sample", *options, "--steps", 4, "--count", 1, "--out", tmp_path / "a.png")
+    assert done.returncode == 0, done.stderr
+    for column in ("coarse", "sweeps", "critical", "break-even", "gaussian", "megabytes in the largest call"):
+        assert column in done.stderr
+    small = command("sample", *options[:-1], 1, "--steps", 4, "--count", 1, "--out", tmp_path / "b.png")
+    assert small.returncode == 1
+    assert "memory_limit: got 1000000.0; it takes at least" in small.stderr
+
+
 def test_sample_with_substeps(ladder_folder, tmp_path):
     options = ("--method", "poisson", "--variant", "2", "--grid", "trailing", "--steps", 6, "--substeps", 5)
     done = command("sample", "--ladder", ladder_folder, *options, "--draws", "single", "--out", tmp_path / "a.png")

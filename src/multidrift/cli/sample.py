@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, cast
@@ -20,7 +21,7 @@ from multidrift.processes.grids import Grid
 from multidrift.processes.schedules import Discrete
 from multidrift.processes.variants import Variant, pmm_variant
 from multidrift.samplers.euler import Euler
-from multidrift.samplers.forecast import Forecast
+from multidrift.samplers.forecast import Forecast, forecasts
 from multidrift.samplers.method import Method
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
@@ -69,6 +70,7 @@ def sample_command(
     ] = None,
     plan_seed: Annotated[int, typer.Option(help="multilevel, poisson: seed of the draws.")] = 0,
     blocks: Annotated[int, typer.Option(help="picard: blocks solved one after another.")] = 1,
+    accelerate: Annotated[str | None, typer.Option(help="picard: secant, or anderson without coarse.")] = None,
     window: Annotated[int | None, typer.Option(help="picard: steps at once, in a sliding window.")] = None,
     tolerance: Annotated[float, typer.Option(help="picard: largest change of a settled time, in units of σ.")] = 1e-3,
     coarse: Annotated[
@@ -125,8 +127,10 @@ def sample_command(
             below = coarse.split(",") if coarse is not None and "," in coarse else coarse
             chosen = Picard(
                 steps, cast("Grid", grid), blocks=blocks, window=window, tolerance=tolerance, coarse=below,
-                coarse_every=coarse_every,
+                coarse_every=coarse_every, accelerate=accelerate,
             )  # fmt: skip
+            if coarse == "auto":
+                console.print(_choices(forecasts(networks, steps)))
             console.print(_outlook(chosen.forecast(model), level or networks.top))
         case MethodName.poisson:
             firing = cast("SubstepDraws", draws or "independent")
@@ -140,6 +144,18 @@ def sample_command(
     )  # fmt: skip
     _write(result, out, first)
     _report(console, result, out)
+
+
+def _choices(expected: Sequence[Forecast]) -> Table:
+    """What every choice of the cheap level is expected to take, the shortest path first."""
+    columns = ("coarse", "every", "rounds", "sweeps", "calls a sweep", "critical path", "break-even")
+    table = Table(*columns, title="expected of each choice, to an error of 1e-3")
+    for choice in expected:
+        name = "+".join(choice.coarse) or "none"
+        sizes = (choice.coarse_every, choice.rounds, choice.sweeps, choice.calls_per_sweep)
+        pays = f"{choice.break_even:.1f}" if choice.break_even > 1 else "never"
+        table.add_row(name, *(f"{size}" for size in sizes), f"{choice.critical_path:.2f}", pays)
+    return table
 
 
 def _outlook(expected: Forecast, top: str) -> str:
