@@ -81,7 +81,7 @@ def test_sample_in_parallel_lists_the_choices(tmp_path):
     for column in ("coarse", "sweeps", "critical", "break-even", "gaussian", "megabytes in the largest call"):
         assert column in done.stderr
     small = command("sample", *options[:-1], 1, "--steps", 4, "--count", 1, "--out", tmp_path / "b.png")
-    assert small.returncode == 1
+    assert small.returncode == 2
     assert "memory_limit: got 1000000.0; it takes at least" in small.stderr
 
 
