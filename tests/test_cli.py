@@ -75,12 +75,12 @@ def test_sample_in_parallel_says_when_it_pays(ladder_folder, tmp_path):
 
 
 def test_sample_in_parallel_lists_the_choices(tmp_path):
-    options = ("--method", "picard", "--coarse", "auto", "--accelerate", "secant", "--memory-limit", 50)
+    options = ("--method", "picard", "--coarse", "auto", "--accelerate", "secant", "--memory-limit", 5e7)
     done = command("sample", *options, "--steps", 4, "--count", 1, "--out", tmp_path / "a.png")
     assert done.returncode == 0, done.stderr
     for column in ("coarse", "sweeps", "critical", "break-even", "gaussian", "megabytes in the largest call"):
         assert column in done.stderr
-    small = command("sample", *options[:-1], 1, "--steps", 4, "--count", 1, "--out", tmp_path / "b.png")
+    small = command("sample", *options[:-1], 1e6, "--steps", 4, "--count", 1, "--out", tmp_path / "b.png")
     assert small.returncode == 2
     assert "memory_limit: got 1000000.0; it takes at least" in small.stderr
 

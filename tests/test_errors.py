@@ -61,6 +61,7 @@ def test_settings(make, message):
         ({"batch_size": 0}, "batch_size: got 0"),
         ({"memory_limit": 0}, "memory_limit: got 0; it takes None or a number of bytes"),
         ({"memory_limit": "2GB"}, "memory_limit: got '2GB'"),
+        ({"memory_limit": True}, "memory_limit: got True"),
         ({"memory_limit": 1e9, "grad": True}, "memory_limit: got .*; it takes None with grad=True"),
         ({"save": 0}, "save: got 0"),
         ({"save": 1.5}, "save: got 1.5"),

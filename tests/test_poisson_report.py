@@ -37,17 +37,26 @@ def record(monkeypatch):
 
 def test_first_calls_are_those_within_the_references_interval(record):
     table = poisson_report.reached().splitlines()
-    assert table[2] == "| DDPM | 20, 40 | not by 40 | not by 40 |"
-    assert table[3] == "| **Poisson midpoint, single** | 19, 39 | 19 | 39 |"
+    assert table[2] == "| **Poisson midpoint, single** | 19, 39 | 19 | 39 |"
+    assert table[3] == "| DDPM | 20, 40 | not by 40 | not by 40 |"
     record["entries"][1] |= distance(0.012)
-    assert poisson_report.reached().splitlines()[2] == "| DDPM | 20, 40 | 40 | not by 40 |"
+    assert poisson_report.reached().splitlines()[3] == "| DDPM | 20, 40 | 40 | not by 40 |"
+
+
+def test_every_peer_is_shown_at_its_best_spacing(record):
+    for spacing, kernel in (("linspace", 0.02), ("karras", 0.011)):
+        record["entries"] += [entry("peer", f"diffusers UniPC, {spacing}", calls, kernel, 0.01) for calls in (5, 10)]
+    record["entries"].append(entry("poisson", "Poisson midpoint, paper's variant 2", 39, 0.5, 0.5))
+    table = poisson_report.best_of_each().splitlines()
+    assert table[2:] == ["| **Poisson midpoint, single** | 19 |", "| DDPM | not by 40 |", "| diffusers UniPC | 5 |"]
 
 
 def test_real_digits_stand_beside_every_figure(record):
     table = poisson_report.every_setting().splitlines()
     assert table[2] == "| real digits, held out |  | -1.0 ± 2.0 |  | 0.100 |"
     assert table[3] == "| DDPM | 1000 | 10.0 ± 2.0 | – | 0.100 |"
-    assert table[4] == "| DDPM | 20 | 30.0 ± 2.0 | 20.0 ± 2.0 | 0.100 |"
+    assert table[4].startswith("| **Poisson midpoint, single** | 19 |")
+    assert table[6] == "| DDPM | 20 | 30.0 ± 2.0 | 20.0 ± 2.0 | 0.100 |"
     assert len(table) == 2 + 1 + len(record["entries"])
     assert "10 images of each; a processor, one thread, torch 2" in poisson_report.where()
 

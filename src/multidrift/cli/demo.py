@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -35,7 +36,10 @@ def demo_command(
     require(count >= 1, "count", count, "a count of at least 1")
     warnings.simplefilter("ignore", PlanWarning)  # the smallest budget overshoots, and is there to show what that does
     started = time.perf_counter()
-    ladder = Ladder.bundled("digits").measured(batch=count, repeats=5)
+    ladder = Ladder.bundled("digits")
+    for module in (module for level in ladder for module in level.modules):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a processor
+    ladder = ladder.measured(batch=count, repeats=5)
     assert ladder.schedule is not None  # its levels are Denoisers
     process = Diffusion(ladder.schedule, eta)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -88,7 +88,7 @@ def sample_command(
     first: Annotated[int, typer.Option(help="Number of the first image: continue an earlier run.")] = 0,
     batch_size: Annotated[int | None, typer.Option(help="Images in one call of the network; all by default.")] = None,
     memory_limit: Annotated[
-        float | None, typer.Option(help="Megabytes that one call of a network may take; no limit by default.")
+        float | None, typer.Option(help="Bytes of tensors that one call of a network may hold, such as 2e9.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
 ) -> None:
@@ -129,9 +129,10 @@ def sample_command(
                 steps, cast("Grid", grid), blocks=blocks, window=window, tolerance=tolerance, coarse=below,
                 coarse_every=coarse_every, accelerate=accelerate,
             )  # fmt: skip
+            expected = chosen.forecast(model)
             if coarse == "auto":
                 console.print(_choices(forecasts(networks, steps)))
-            console.print(_outlook(chosen.forecast(model), level or networks.top))
+            console.print(_outlook(expected, level or networks.top))
         case MethodName.poisson:
             firing = cast("SubstepDraws", draws or "independent")
             chosen = PoissonMidpoint(steps, cast("Grid", grid), substeps=substeps, draws=firing)
@@ -140,7 +141,7 @@ def sample_command(
     console.print(f"drawing {count} images with {level or networks.top} …")
     result = sample(
         model, chosen, process, count=count, seed=seed, first=first, plan_seed=plan_seed, batch_size=batch_size,
-        memory_limit=None if memory_limit is None else 1e6 * memory_limit,
+        memory_limit=memory_limit,
     )  # fmt: skip
     _write(result, out, first)
     _report(console, result, out)
@@ -225,5 +226,5 @@ def _report(console: Console, result: Result, out: Path) -> None:
         table.add_row(name, f"{calls:g}", f"{result.batches[name]}")
     console.print(table)
     if result.peak_memory is not None:
-        console.print(f"{result.peak_rows} rows, {result.peak_memory / 1e6:.0f} megabytes in the largest call")
+        console.print(f"{result.peak_memory / 1e6:.0f} megabytes in the largest call")
     console.print(f"written to {out}")

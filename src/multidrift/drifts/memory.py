@@ -1,10 +1,10 @@
-"""What a call of a network takes in memory, by counting the tensors that it makes."""
+"""What calls of a network take in memory, by counting the tensors that they make."""
 
 from __future__ import annotations
 
 import weakref
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,35 +12,52 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-@dataclass(frozen=True)
 class CallMemory:
-    """Bytes of a call of one level: `fixed`, and `per_row` for every row."""
+    """What calls of one level held at the most, by their numbers of rows; calls on more rows are found out by doubling.
 
-    fixed: int
-    per_row: int
+    Counted are bytes of tensors, run eagerly; scratch space within an operation is not seen.
+    """
 
-    def of(self, rows: int) -> int:
-        """Bytes of a call on so many rows."""
-        return self.fixed + rows * self.per_row
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}  # rows: bytes
+
+    @property
+    def peak(self) -> int:
+        """Bytes of the largest call."""
+        return max(self._seen.values(), default=0)
+
+    def measured(self, rows: int, call: Callable[[], Tensor]) -> Tensor:
+        """What the call returns; counted where no call on as many rows was."""
+        if self._seen and rows <= max(self._seen):
+            return call()
+        found, self._seen[rows] = _peak(call)
+        return found
+
+    def bytes_of(self, rows: int) -> float:
+        """Bytes of a call on so many rows, on the line through the two nearest numbers that were seen."""
+        known = sorted(self._seen.items())
+        if len(known) == 1:
+            return known[0][1] * rows / known[0][0]
+        place = min(max(bisect_right(known, rows, key=lambda point: point[0]), 1), len(known) - 1)
+        (low, at_low), (high, at_high) = known[place - 1], known[place]
+        return at_low + (at_high - at_low) * (rows - low) / (high - low)
 
     def rows_within(self, limit: float, most: int) -> int:
-        """The rows, at most `most`, of a call that stays within `limit` bytes; 0 where one is too many."""
-        if self.of(most) <= limit:
-            return most
-        return max(int((limit - self.fixed) // self.per_row), 0)
+        """The rows, at most `most`, of the next call within `limit` bytes: 1 at first, then at most twice the largest.
+
+        A peak is convex in the rows, so that the line through smaller calls is a lower bound of it: hence by steps.
+        """
+        if not self._seen:
+            return 1
+        return bisect_right(range(1, min(most, 2 * max(self._seen)) + 1), limit, key=self.bytes_of)
 
 
-def call_memory(call: Callable[[int], object]) -> CallMemory:
-    """What `call(rows)` holds at the most, from calls on one row and on two."""
-    one, two = _peak(lambda: call(1)), _peak(lambda: call(2))
-    return CallMemory(max(2 * one - two, 0), max(two - one, 0))
-
-
-def _peak(call: Callable[[], object]) -> int:
+def _peak(call: Callable[[], Tensor]) -> tuple[Tensor, int]:
     tensors = _Tensors()
-    with tensors:
-        call()
-    return tensors.peak
+    # A network that was compiled would not be compiled any more after a call under a dispatch mode.
+    with torch.compiler.set_stance("force_eager"), tensors:
+        found = call()
+    return found, tensors.peak
 
 
 class _Tensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
@@ -80,4 +97,6 @@ class _Tensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has
 
 
 def _storages(values: object) -> list[torch.UntypedStorage]:
-    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    """Those of dense tensors; sparse ones have none of their own."""
+    tensors = (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+    return [tensor.untyped_storage() for tensor in tensors if tensor.layout is torch.strided]

@@ -53,25 +53,32 @@ class Secant(Held):
     def __init__(self, points: Points) -> None:
         super().__init__(points)
         self.stops = range(points.steps)
-        self._states, self._moved = points.x[:-1].clone(), torch.zeros_like(points.x[:-1])
+        self._states = self._positions().clone()
+        self._moved = torch.zeros_like(self._states)  # x_n − x'
         self._turned = torch.zeros_like(self.values)  # B_n − B'
         self._known: NDArray[np.bool_] = np.zeros((points.steps, points.count), dtype=np.bool_)
 
+    def _positions(self, first: int = 0, last: int | None = None) -> Tensor:
+        """The states as they are now; of a process with velocities, on which B does not depend, their positions."""
+        return self.points.run.position(self.points.x[:-1][first:last])
+
     def found(self, values: Tensor, opened: Mask) -> None:
-        states = self.points.x[:-1]
+        states = self._positions()
         new, twice = (self.points.mask(chosen, states) for chosen in (opened, opened & self._known))
         self._moved = torch.where(twice, states - self._states, self._moved)
-        self._turned = torch.where(twice, values - self.values, self._turned)
+        self._turned = torch.where(self.points.mask(opened & self._known, values), values - self.values, self._turned)
         self._states = torch.where(new, states, self._states)
         self._known |= opened
         super().found(values, opened)
 
     def at(self, first: int, last: int) -> Tensor:
-        now, moved = self.points.x[first:last] - self._states[first:last], self._moved[first:last]
+        now, moved = self._positions(first, last) - self._states[first:last], self._moved[first:last]
         along = (now * moved).flatten(2).sum(2, dtype=torch.float64)
         length = moved.square().flatten(2).sum(2, dtype=torch.float64)
-        share = torch.where(length > 0, along / length, 0.0).to(now)
-        return super().at(first, last) + share.view(*share.shape, *(1,) * (now.ndim - 2)) * self._turned[first:last]
+        # The length is 0 in the first round; the quotient must be finite there, too, for gradients.
+        share = torch.where(length > 0, along / torch.where(length > 0, length, 1.0), 0.0).to(now)
+        turned = self._turned[first:last]
+        return super().at(first, last) + share.view(*share.shape, *(1,) * (turned.ndim - 2)) * turned
 
 
 class Plus:

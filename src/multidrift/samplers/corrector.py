@@ -132,15 +132,17 @@ class _AtOneTime(Evaluator):
             evaluator.levels, evaluator.count, evaluator.conditioning, evaluator.batch_size, evaluator.memory_limit,
             grad=evaluator.grad,
         )  # fmt: skip
-        self.t, self.sigma = t, sigma
+        self.whole, self.t, self.sigma = evaluator, t, sigma
         self.rows, self.batches, self.rounds = evaluator.rows, evaluator.batches, evaluator.rounds
-        self.memory, self.most_rows = evaluator.memory, evaluator.most_rows
+        self.memory = evaluator.memory
 
     def __call__(
         self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
     ) -> Tensor:
         del t, target  # the dynamics' own
-        return super().__call__(level, x * self.sigma, self.t, "score", rows) * self.sigma
+        score = super().__call__(level, x * self.sigma, self.t, "score", rows)
+        self.whole.peak_rows = max(self.whole.peak_rows, self.peak_rows)
+        return score * self.sigma
 
 
 def _picard(part: object) -> object:

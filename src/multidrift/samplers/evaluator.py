@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.drifts.drift import Drift
-from multidrift.drifts.memory import CallMemory, call_memory
+from multidrift.drifts.memory import CallMemory
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.predictions import Prediction
 from multidrift.samplers.method import plain
@@ -25,12 +26,12 @@ class Evaluator:
     """Evaluates levels on rows of states and counts what that cost.
 
     - `rows`, `batches`: rows passed to each level, and times each was invoked; `rounds`: evaluations in a row;
-      `most_rows`: of one invocation; `memory`: bytes of an invocation, where a limit had them measured
+      `peak_rows`: most rows of one invocation; `memory`: bytes of invocations, where there is a limit
     - conditioning tensors with one entry a sample are cut like the states; other values are passed as they are
 
     With a `batch_size` every invocation has exactly that many rows (the last is padded, padding is not counted), so
     that a row's result does not depend on how many others there are. With a `memory_limit` an invocation has as many as
-    that many bytes allow; each level's need is measured by two small calls before its first one, which are not counted.
+    so many bytes allow: its first invocations double in size, and are measured, until they are at the limit.
     """
 
     def __init__(
@@ -48,8 +49,8 @@ class Evaluator:
         self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
-        self.most_rows: Counter[str] = Counter()
-        self.memory: dict[str, CallMemory] = {}
+        self.peak_rows = 0
+        self.memory = {name: CallMemory() for name in levels}
 
     def __call__(
         self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
@@ -60,46 +61,44 @@ class Evaluator:
         """
         self.rounds[level] += 1
         rows = torch.arange(len(x), device=x.device) if rows is None else rows
-        size = self.batch_size or len(x)
-        if self.memory_limit is not None:
-            size = self._within(self.memory_limit, level, x, t, target, rows, size)
+        parts: list[Tensor] = []
+        first = 0
         with torch.set_grad_enabled(self.grad):
-            parts = [
-                self._invoke(level, x[i : i + size], _cut_times(t, i, size), target, rows[i : i + size], size)
-                for i in range(0, len(x), size)
-            ]
-            return parts[0] if len(parts) == 1 else torch.cat(parts)
+            while first < len(x):
+                size = self._size(level, len(x) - first)
+                cut = slice(first, first + size)
+                parts.append(self._invoke(level, x[cut], t if isinstance(t, float) else t[cut], target, rows[cut]))
+                first += size
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _within(
-        self, limit: float, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor, size: int
-    ) -> int:
-        """The rows of one invocation within the limit, at most `size`."""
-        if level not in self.memory:
+    def _size(self, level: str, left: int) -> int:
+        """The rows of the next invocation, where so many are left."""
+        if self.batch_size is not None:
+            return self.batch_size
+        if self.memory_limit is None or self.memory_limit == math.inf:
+            return left
+        return self.memory[level].rows_within(self.memory_limit, left)
 
-            def call(number: int) -> Tensor:
-                first = rows[:1].repeat(number)
-                times = t if isinstance(t, float) else t[:1].repeat(number)
-                return self._predict(level, x[:1].repeat(number, *(1,) * (x.ndim - 1)), times, target, first)
-
-            with torch.no_grad():
-                self.memory[level] = call_memory(call)
-        least = self.batch_size or 1
-        within = self.memory[level].rows_within(limit, size)
-        what = "one evaluation" if least == 1 else f"the {least} rows of batch_size"
-        needed = f"at least {self.memory[level].of(least)} bytes, for {what} of {level}"
-        require(within >= least, "memory_limit", limit, needed)
-        return within
-
-    def _invoke(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor, size: int) -> Tensor:
+    def _invoke(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
         self.rows[level] += len(x)
         self.batches[level] += 1
-        padding = size - len(x) if self.batch_size else 0
-        self.most_rows[level] = max(self.most_rows[level], len(x) + padding)
+        padding = (self.batch_size or len(x)) - len(x)
+        self.peak_rows = max(self.peak_rows, len(x) + padding)
         if padding:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
             x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
             t = t if isinstance(t, float) else np.append(t, np.full(padding, t[-1]))
-        return self._predict(level, x, t, target, rows)[: len(x) - padding]
+        if self.memory_limit is None:
+            return self._predict(level, x, t, target, rows)[: len(x) - padding]
+        memory = self.memory[level]
+        found = memory.measured(len(x), lambda: self._predict(level, x, t, target, rows))
+        least = self.batch_size or 1
+        what = f"one evaluation of {level}" if least == 1 else f"the {least} rows of batch_size by {level}"
+        needed = memory.bytes_of(least)
+        require(
+            needed <= self.memory_limit, "memory_limit", self.memory_limit, f"at least {needed:.0f} bytes, for {what}"
+        )
+        return found[: len(x) - padding]
 
     def _predict(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
         conditioning = {name: self._cut(value, rows) for name, value in self.conditioning.items()}
@@ -112,23 +111,14 @@ class Evaluator:
         return value
 
     @property
-    def peak_rows(self) -> int:
-        """Most rows of one invocation."""
-        return max(self.most_rows.values(), default=0)
-
-    @property
     def peak_memory(self) -> int | None:
         """Bytes that the largest invocation took, where a limit had them measured."""
-        return max((memory.of(self.most_rows[name]) for name, memory in self.memory.items()), default=None)
+        return None if self.memory_limit is None else max(memory.peak for memory in self.memory.values())
 
     @property
     def calls(self) -> dict[str, float]:
         """Rows passed to each level, per sample."""
         return {name: plain(rows / self.count) for name, rows in self.rows.items()}
-
-
-def _cut_times(t: float | Floats, first: int, size: int) -> float | Floats:
-    return t if isinstance(t, float) else t[first : first + size]
 
 
 class FiniteGuard:

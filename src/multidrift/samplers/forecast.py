@@ -13,7 +13,8 @@ from multidrift.samplers.result import Result
 from multidrift.samplers.sweeps import INNER_ROUNDS
 
 # Rounds to an error of 1e-3 of the sample variance, as measured on the bundled digits ladder from 60 steps on, ODE and
-# SDE. They are a guess for any other: what counts is how far a coarse level is from the top one, not what it costs.
+# SDE, without acceleration. They are a guess for any other: what counts is how far a coarse level is from the top one,
+# not what it costs.
 _PLAIN_ROUNDS, _GAUSSIAN_ROUNDS = 18, 14
 _EVERY = (1, 2, 4, 8)
 

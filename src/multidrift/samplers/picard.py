@@ -50,10 +50,11 @@ class Picard(Method):
       a number of coarse steps of the top level, or an earlier `Result` with its `trajectory`
 
     Settled points are not evaluated again, finished samples leave the batch, and a round is one call of the top level
-    unless `batch_size` is smaller. The result is that of `Euler` up to the tolerance; `window=1` is Euler bit for bit.
-    All time points are kept: 2N + 1 states. It shortens the time of a run only where a call on many rows takes less
-    time than many calls on one. Raises MultidriftError on settings out of range, a coarse level that the ladder does
-    not have or that is its top, and on a tolerance below the precision of the network.
+    unless `batch_size` or `memory_limit` is smaller. The result is that of `Euler` up to the tolerance; `window=1` is
+    Euler bit for bit. All time points are kept: 2N + 1 states, N more a level, 4N with the secant. It shortens the time
+    of a run only where a call on many rows takes less time than many calls on one. Raises MultidriftError on settings
+    out of range, a coarse level that the ladder does not have or that is its top, and on a tolerance below the
+    precision of the network.
 
     Source: PIADM (Chen et al. 2024), Algorithms 1 and 2; ParaDiGMS (Shih et al. 2023) for `window`; `coarse` is ours.
     """

@@ -53,7 +53,7 @@ class Points:
     - `ends` [count]: points up to this one are being iterated on; D is needed at points `settled` … `ends` − 1
     - `scale` [N + 1]: what a change of the state is compared with
 
-    Memory: 2N + 1 states of the whole batch, and as many again for each level that an iteration remembers.
+    Memory: 2N + 1 states of the whole batch; what an iteration remembers of each level comes on top.
     """
 
     def __init__(self, run: Run, scale: Floats, evaluate: Evaluate = on_one_device) -> None:
@@ -199,7 +199,14 @@ class Points:
         for n in range(settled_before, settled):
             self.run.guard.watch_state(n, self.x[n + 1])
         return replace(
-            report, step=settled, x=report.x.clone(), residual=residual, converged=not self.unconverged, settled=final
+            report,
+            step=settled,
+            x=report.x.clone(),
+            prediction=report.prediction.clone(),
+            velocities=None if report.velocities is None else report.velocities.clone(),
+            residual=residual,
+            converged=not self.unconverged,
+            settled=final,
         )
 
     def pieces(self, starts: Indices, stops: Sequence[int] = ()) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import cast
 
 import numpy as np
@@ -82,7 +83,8 @@ def prepare(
     if batch_size is not None:
         batch_size = _integer("batch_size", batch_size, 1, "None or a count of at least 1")
     if memory_limit is not None:
-        good = isinstance(memory_limit, int | float) and memory_limit > 0
+        limit: object = memory_limit
+        good = type(limit) is not bool and isinstance(limit, Real) and float(limit) > 0
         require(good, "memory_limit", memory_limit, "None or a number of bytes")
         require(not grad, "memory_limit", memory_limit, "None with grad=True, which keeps what every call has made")
     require(start is None or isinstance(start, Tensor), "start", type(start).__name__, "a tensor [count, …]")

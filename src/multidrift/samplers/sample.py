@@ -36,7 +36,6 @@ def sample(
     plan_seed: int = 0,
     conditioning: Mapping[str, object] | None = None,
     batch_size: int | None = None,
-    memory_limit: float | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
     save: int | None = None,
@@ -44,6 +43,7 @@ def sample(
     progress: bool | None = None,
     grad: bool = False,
     velocities: Tensor | None = None,
+    memory_limit: float | None = None,
 ) -> Result:
     """Draw samples of `process` with `method`, or as a plan of one says.
 
@@ -57,14 +57,14 @@ def sample(
     - `plan_seed`: seed of the method's own random choices
     - `conditioning`: passed to the network; tensors with `count` entries are cut with the batch
     - `batch_size`: rows of one network call; at an equal batch size samples are equal bit for bit at any `count`
-    - `memory_limit`: bytes that one network call may take, instead of all rows at once; ∞ only measures
-      (`result.peak_memory`)
     - `dtype`: of the state, float32 or float64; a network computes in that of its parameters
     - `save=k`: keep the start and every k-th state as `trajectory`
     - `callback(state)`: called after every step; stops the run cleanly when it returns True
     - `progress`: a bar on stderr; by default where it is a terminal and the run takes over two seconds
     - `grad`: keep the graph, to differentiate through the run
     - `velocities` [count, …]: at the start of an underdamped run; by default drawn from their equilibrium
+    - `memory_limit`: bytes of tensors that one network call may hold, instead of all rows at once; ∞ only measures
+      (`result.peak_memory`)
 
     Raises MultidriftError, before the first network call where possible, on arguments that do not fit each other, and
     on predictions that are not finite and chains that explode (naming step and sample). Such an error has what was
@@ -157,11 +157,11 @@ def steps(
     plan_seed: int = 0,
     conditioning: Mapping[str, object] | None = None,
     batch_size: int | None = None,
-    memory_limit: float | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
     grad: bool = False,
     velocities: Tensor | None = None,
+    memory_limit: float | None = None,
 ) -> Generator[State]:
     """The loop itself: yields a frozen State after every step; closing the generator stops cleanly.
 
