@@ -133,6 +133,7 @@ STYLES = {  # by how the label begins: colour and marker
     "diffusers DPM": ("C7", "x"),
     "diffusers UniPC": ("C9", "+"),
     "diffusers SDE": ("C8", "x"),
+    "Poisson midpoint, paper": ("C5", "v"),
     "Poisson": ("C1", "o"),
 }
 
@@ -154,6 +155,7 @@ def _draw(axes: Axes, record: Entry, pick: Callable[[Entry], Entry]) -> None:
     axes.set_yscale("symlog", linthresh=10)
     axes.set_xticks([5, 10, 20, 40, 80, 160], ["5", "10", "20", "40", "80", "160"])
     axes.set_yticks([-5, 0, 5, 10, 20, 50, 100, 200, 500], ["−5", "0", "5", "10", "20", "50", "100", "200", "500"])
+    axes.set_ylim(-12, 1000)  # what lies beyond makes no digits
     axes.minorticks_off()
     axes.set(xlabel=f"calls of {record['level']} per image", ylabel="kernel distance × 1000")
     axes.grid(visible=True, alpha=0.2)
