@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -88,17 +88,21 @@ class Evaluator:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
             x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
             t = t if isinstance(t, float) else np.append(t, np.full(padding, t[-1]))
-        if self.memory_limit is None:
-            return self._predict(level, x, t, target, rows)[: len(x) - padding]
-        memory = self.memory[level]
-        found = memory.measured(len(x), lambda: self._predict(level, x, t, target, rows))
+
+        def call() -> Tensor:
+            return self._predict(level, x, t, target, rows)
+
+        found = call() if self.memory_limit is None else self._measured(self.memory_limit, level, len(x), call)
+        return found[: len(x) - padding]
+
+    def _measured(self, limit: float, level: str, rows: int, call: Callable[[], Tensor]) -> Tensor:
+        """What a call on so many rows returns, if the least of calls is within the limit."""
+        found = self.memory[level].measured(rows, call)
         least = self.batch_size or 1
         what = f"one evaluation of {level}" if least == 1 else f"the {least} rows of batch_size by {level}"
-        needed = memory.bytes_of(least)
-        require(
-            needed <= self.memory_limit, "memory_limit", self.memory_limit, f"at least {needed:.0f} bytes, for {what}"
-        )
-        return found[: len(x) - padding]
+        needed = self.memory[level].bytes_of(least)
+        require(needed <= limit, "memory_limit", limit, f"at least {needed:.0f} bytes, for {what}")
+        return found
 
     def _predict(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
         conditioning = {name: self._cut(value, rows) for name, value in self.conditioning.items()}
