@@ -56,6 +56,7 @@ def choices() -> Iterator[tuple[str, dict[str, object]]]:
     yield "gaussian", {"coarse": "gaussian"}
     yield "f2", {"coarse": "f2"}
     yield "f2, every 4th step", {"coarse": "f2", "coarse_every": 4}
+    yield "f2, every 16th step", {"coarse": "f2", "coarse_every": 16}
     yield "f3, every 4th step", {"coarse": "f3", "coarse_every": 4}
     yield "f1", {"coarse": "f1"}
     yield "f4", {"coarse": "f4"}

@@ -5,6 +5,16 @@ from __future__ import annotations
 from benchmarks.tables import Entry, results, rows
 
 ERRORS = ("0.01", "0.001", "0.0001")
+FIRST = ("plain", "secant", "Anderson", "window", "gaussian", "f1", "f2", "f3", "f4", "diffusers", "parareal")
+
+
+def entries() -> list[Entry]:
+    """All entries: what calls no cheap level, then the levels by cost, then the peers."""
+
+    def place(entry: Entry) -> tuple[int, str]:
+        return next(i for i, first in enumerate(FIRST) if entry["label"].startswith(first)), entry["label"]
+
+    return sorted(results("parallel")["entries"], key=place)
 
 
 def _reached(entry: Entry, error: str) -> str:
@@ -18,7 +28,7 @@ def by_steps(steps: int) -> str:
     """Rounds, calls of f5 an image and critical path to each error, ODE and SDE."""
     lines = []
     for eta, name in ((0.0, "ODE"), (1.0, "SDE")):
-        chosen = [e for e in results("parallel")["entries"] if e["eta"] == eta and e["steps"] == steps]
+        chosen = [e for e in entries() if e["eta"] == eta and e["steps"] == steps]
         lines += [[name, e["label"], *(_reached(e, error) for error in ERRORS)] for e in chosen]
     if not lines:
         return "Not measured yet: `python -m benchmarks.parallel --resume` does."
@@ -28,7 +38,7 @@ def by_steps(steps: int) -> str:
 def medians() -> str:
     """Rounds until the median image, in place of the mean, is at an error of 1e-3."""
     lines = []
-    for e in results("parallel")["entries"]:
+    for e in sorted(entries(), key=lambda e: (e["steps"], e["eta"])):
         if e["family"] == "ours" and "median" in e["history"][0]:
             first = next((h["rounds"] for h in e["history"] if h["median"] <= 1e-3), None)
             mean = e["reached"]["0.001"]
@@ -42,7 +52,7 @@ def summary() -> str:
     """Rounds to an error of 1e-3, and the critical path, of every choice at 60 and 1,000 steps."""
     cases = [(steps, eta) for steps in (60, 1000) for eta in (0.0, 1.0)]
     found: dict[str, dict[tuple[int, float], str]] = {}
-    for e in results("parallel")["entries"]:
+    for e in entries():
         label = "diffusers' parallel scheduler, window 20" if e["label"].startswith("diffusers") else e["label"]
         short = e["reached"]["0.001"]
         cell = f"{short['rounds']} ({short['critical_path']:.2f})" if short else "–"

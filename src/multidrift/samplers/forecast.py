@@ -16,7 +16,7 @@ from multidrift.samplers.sweeps import INNER_ROUNDS
 # SDE, without acceleration. They are a guess for any other: what counts is how far a coarse level is from the top one,
 # not what it costs.
 _PLAIN_ROUNDS, _GAUSSIAN_ROUNDS = 18, 14
-_EVERY = (1, 2, 4, 8)
+_EVERY = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
