@@ -1,7 +1,8 @@
 """Bias against gradient calls: Langevin Monte Carlo, Poisson midpoint, and samplers of diffrax and blackjax.
 
     pip install ".[peers,eval]"
-    python -m benchmarks.langevin            # about 20 minutes on two cores; --resume continues a run that was stopped
+    python -m benchmarks.langevin            # about 9 minutes on two idle cores
+    python -m benchmarks.langevin --resume   # goes on where a stopped run was
 
 Many chains start at the law itself (the regression's close by, and settle first), so that what is measured is the bias
 of the steps: the relative error of the second moments. Every sampler gets the same number of gradient calls, in as many

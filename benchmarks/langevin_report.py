@@ -149,8 +149,8 @@ def where() -> str:
     versions = ", ".join(f"{name} {v}" for name, v in (about["versions"] | about.get("peers", {})).items())
     minutes = sum(e["seconds"] for e in found["entries"]) / 60
     return (
-        f"{about['device']}, {about['threads']} thread(s), {versions}. The runs took {minutes:.0f} minutes, on a "
-        f"machine that others used too; compiling the peers comes on top. Seconds are kept but not compared."
+        f"{about['device']}, {about['threads']} thread(s), {versions}. The runs took {minutes:.0f} minutes; "
+        f"compiling the peers comes on top. Seconds are kept but not compared."
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -26,6 +27,7 @@ from benchmarks.parallel_peers import Paradigms, Parareal
 from benchmarks.record import Record, machine
 from multidrift.drifts.timer import Costs
 from multidrift.evaluation.coupled import squared_distances
+from multidrift.processes.grids import Grid
 
 ERRORS = (1e-2, 1e-3, 1e-4)
 IMAGES = {60: 4, 200: 2, 1000: 2}
@@ -68,12 +70,19 @@ def choices() -> Iterator[tuple[str, dict[str, object]]]:
     yield "f2, every 4th step, secant", {"coarse": "f2", "coarse_every": 4, "accelerate": "secant"}
 
 
-class Bench:
-    """One η and number of steps: the sequential run, and all that is measured against it."""
+def choices_on_karras() -> Iterator[tuple[str, dict[str, object]]]:
+    """The same of what is measured on a second grid, at 60 steps."""
+    for label, settings in (("plain Picard", {}), ("gaussian", {"coarse": "gaussian"}), ("f2", {"coarse": "f2"})):
+        yield f"{label}, Karras grid", settings
+    yield "f3, Karras grid", {"coarse": "f3"}
 
-    def __init__(self, ladder: md.Ladder, eta: float, steps: int, record: Record) -> None:
+
+class Bench:
+    """One η, number of steps and grid: the sequential run, and all that is measured against it."""
+
+    def __init__(self, ladder: md.Ladder, eta: float, steps: int, record: Record, grid: Grid = "blend") -> None:
         assert ladder.costs is not None
-        self.ladder, self.eta, self.steps, self.record = ladder, eta, steps, record
+        self.ladder, self.eta, self.steps, self.record, self.grid = ladder, eta, steps, record, grid
         self.seconds, self.count = ladder.costs.seconds, IMAGES[steps]
         self.process = md.Diffusion(ladder.schedule, eta)
         self.console = Console(stderr=True)
@@ -91,10 +100,21 @@ class Bench:
     def sequential(self) -> tuple[Tensor, Tensor]:
         """The start, and the state of Euler's run at the last time."""
         if self._known is None:
-            method = md.Euler(self.steps)
+            method = md.Euler(self.steps, self.grid)
             path = md.sample(self.ladder, method, self.process, count=self.count, save=self.steps - 1).trajectory
             self._known = path[0], path[1]
         return self._known
+
+    def measure(self) -> None:
+        """All that is not there yet; windows and peers on the usual grid alone."""
+        chosen = choices() if self.grid == "blend" else choices_on_karras()
+        jobs = {label: partial(self.by_round, label, settings) for label, settings in chosen}
+        if self.grid == "blend":
+            jobs |= {f"window of {WINDOW}": self.window, self.peer: self.paradigms}
+            jobs |= {PARAREAL: self.parareal} if self.eta == 0 else {}
+        for label, job in jobs.items():
+            if not self.measured(label):
+                job()
 
     def measured(self, label: str) -> bool:
         """Whether this entry is there from an earlier run."""
@@ -132,7 +152,7 @@ class Bench:
             history.append(found | {"residual": state.residual})
             return found["error"] <= ERRORS[-1] or len(history) >= MOST_ROUNDS
 
-        method = md.Picard(self.steps, tolerance=TOLERANCE, **settings)
+        method = md.Picard(self.steps, self.grid, tolerance=TOLERANCE, **settings)
         md.sample(self.ladder, method, self.process, count=self.count, callback=look)
         self.keep(label, "ours", history)
 
@@ -141,7 +161,7 @@ class Bench:
         history = []
         for tolerance in (1e-2, 1e-3, 1e-4):
             self.invocations.clear()
-            method = md.Picard(self.steps, window=WINDOW, tolerance=tolerance)
+            method = md.Picard(self.steps, self.grid, window=WINDOW, tolerance=tolerance)
             result = md.sample(self.ladder, method, self.process, count=self.count, save=self.steps - 1)
             error = float((result.trajectory[1] - self.sequential[1]).square().mean() / self.sequential[1].var())
             found = {"rounds": result.rounds - 1, "error": error, "calls": result.calls[self.ladder.top]}
@@ -175,7 +195,7 @@ class Bench:
     def parareal(self) -> None:
         """SRDS: the same network with larger steps as the coarse propagator."""
         start, wanted = self.sequential
-        times = md.grid_times(self.ladder.schedule, self.steps).tolist()
+        times = md.grid_times(self.ladder.schedule, self.steps, self.grid).tolist()
         history: list[dict[str, float]] = []
         for found in Parareal(self.ladder[self.ladder.top], start, times).run():
             error = float((found.x - wanted).square().mean() / wanted.var())
@@ -208,16 +228,9 @@ def main(
         record.write()
     for number in (int(part) for part in steps.split(",")):
         for eta in (float(part) for part in etas.split(",")):
-            bench = Bench(ladder, eta, number, record)
-            for label, settings in choices():
-                if not bench.measured(label):
-                    bench.by_round(label, settings)
-            if not bench.measured(f"window of {WINDOW}"):
-                bench.window()
-            if not bench.measured(bench.peer):
-                bench.paradigms()
-            if eta == 0 and not bench.measured(PARAREAL):
-                bench.parareal()
+            Bench(ladder, eta, number, record).measure()
+            if number == 60:
+                Bench(ladder, eta, number, record, "karras").measure()
 
 
 if __name__ == "__main__":

@@ -79,4 +79,4 @@ class Record:
 
 def _name(entry: dict[str, object]) -> tuple[object, ...]:
     """What tells the entries of one record apart."""
-    return tuple(entry.get(key) for key in ("eta", "label", "level", "steps"))
+    return tuple(entry.get(key) for key in ("problem", "process", "budget", "eta", "label", "level", "steps"))
