@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
 from benchmarks.tables import Entry, results, rows
 
 ERRORS = ("0.01", "0.001", "0.0001")
@@ -71,6 +77,44 @@ def where() -> str:
         f"{machine['device']}, {machine['threads']} thread(s), {versions}; milliseconds of a call on {record['batch']} "
         f"images: {each}."
     )
+
+
+STYLES = {  # what is drawn: colour and line
+    "plain Picard": ("k", "-"),
+    "secant": ("k", "--"),
+    "Anderson": ("k", ":"),
+    "gaussian": ("C0", "-"),
+    "gaussian, secant": ("C0", "--"),
+    "f1": ("C2", "-"),
+    "f2": ("C1", "-"),
+    "f2, every 4th step": ("C1", "-."),
+    "f2, every 16th step": ("C1", ":"),
+    "f3": ("C3", "-"),
+    "f4": ("C4", "-"),
+}
+
+
+def plot(path: Path) -> None:
+    """Error after each round: against rounds at 60 steps, against the critical path at 1,000."""
+    figure = Figure(figsize=(13, 9), dpi=90, facecolor="white")
+    for place, (steps, eta) in enumerate((steps, eta) for steps in (60, 1000) for eta in (0.0, 1.0)):
+        axes = figure.add_subplot(2, 2, place + 1)
+        wanted = "rounds" if steps == 60 else "critical_path"
+        for e in entries():
+            if e["steps"] == steps and e["eta"] == eta and e["label"] in STYLES:
+                colour, line = STYLES[e["label"]]
+                found = [h[wanted] for h in e["history"]], [h["error"] for h in e["history"]]
+                axes.plot(*found, color=colour, ls=line, marker=".", label=e["label"])
+        axes.axhline(1e-3, color="C7", lw=1)
+        axes.set(yscale="log", ylim=(1e-5, 10), title=f"{'SDE' if eta else 'ODE'}, {steps} steps")
+        axes.set(xlabel="rounds" if steps == 60 else "critical path (1: the sequential run)")
+        axes.set(ylabel="squared error / sample variance", xscale="linear" if steps == 60 else "log")
+        if steps == 60:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(visible=True, alpha=0.2)
+    figure.legend(*axes.get_legend_handles_labels(), ncol=6, loc="lower center", fontsize=9)
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    FigureCanvasAgg(figure).print_png(path)
 
 
 SECTIONS = {

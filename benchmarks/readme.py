@@ -244,6 +244,7 @@ def main() -> None:
     plot()
     langevin_report.plot()
     poisson_report.plot(ROOT / "docs" / "poisson.png")
+    parallel_report.plot(ROOT / "docs" / "picard.png")
 
 
 if __name__ == "__main__":

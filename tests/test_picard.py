@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import multidrift as md
-from multidrift.drifts.memory import CallMemory
+from counting import F64, counting_denoiser
 from multidrift.samplers.blocks import block_boundaries
 
-F64 = {"dtype": torch.float64}
 STEPS = 14
 SETTINGS = [
     {},
@@ -28,23 +27,6 @@ SETTINGS = [
     {"accelerate": "secant"},
     {"accelerate": "secant", "window": 5, "blocks": 2},
 ]
-
-
-class Counting:
-    """A network that counts its invocations and remembers the rows and times of each."""
-
-    def __init__(self, drift, schedule=None):
-        self.drift, self.schedule, self.rows, self.times = drift, schedule, [], []
-
-    def __call__(self, x, *t, **conditioning):
-        self.rows.append(len(x))
-        self.times.append(t[0].clone() if t else None)
-        return self.drift(x, *t, **conditioning)
-
-
-def counting_denoiser(mixture, schedule, name="model"):
-    exact = mixture.denoiser(schedule)
-    return md.Denoiser(Counting(lambda x, t: exact.net(x, t)), schedule, "sample", name=name, shape=(2,))
 
 
 def processes():
@@ -142,46 +124,6 @@ def test_after_n_rounds_the_first_n_points_are_exact(process, mixture):
     assert not found.converged
 
 
-@pytest.mark.parametrize("accelerate", ["anderson", "secant"])
-def test_acceleration_leaves_the_first_points_exact_and_samples_apart(mixture, ddpm, accelerate):
-    model = mixture.denoiser(ddpm)
-    wanted = md.sample(model, md.Euler(30), count=4, save=1, **F64).trajectory
-    method = md.Picard(30, tolerance=1e-15, max_rounds=5, accelerate=accelerate)
-    with pytest.warns(md.ConvergenceWarning):
-        found = md.sample(model, method, count=4, save=1, **F64).trajectory
-    assert torch.allclose(found[:6], wanted[:6], atol=1e-13, rtol=0)
-    method = md.Picard(30, tolerance=1e-3, accelerate=accelerate, window=12)
-    whole = md.sample(model, method, count=4, **F64).samples
-    alone = torch.cat([md.sample(model, method, count=1, first=i, **F64).samples for i in range(4)])
-    assert torch.allclose(alone, whole, atol=1e-10)
-
-
-def test_acceleration_solves_a_linear_problem_in_fewer_rounds():
-    """A stiff line, dx = −x dt over 6 units of time, on which Picard iteration first runs away."""
-    process = md.Overdamped(6.0, beta=1e30)  # without noise
-    rounds = {}
-    for accelerate in (None, "anderson", "secant"):
-        method = md.Picard(60, tolerance=1e-6, absolute=True, accelerate=accelerate)
-        found = md.sample(lambda x: -x, method, process, start=torch.ones(1, 1, dtype=torch.float64), **F64)
-        assert float(found.samples) == pytest.approx(0.9**60, abs=1e-5)
-        rounds[accelerate] = found.rounds
-    print(f"  rounds: {rounds}")
-    assert rounds["anderson"] < rounds[None]
-    assert rounds["secant"] == 3  # two to know the slope, which in one dimension is all there is; one to see it
-
-
-def test_secant_of_an_underdamped_run_is_that_of_its_positions():
-    """The same line with velocities: D depends on positions alone, so that three rounds are all again."""
-    process = md.Underdamped(12.0, friction=1.0, beta=1e30)
-    start = torch.ones(1, 1, dtype=torch.float64)
-    method = md.Picard(60, tolerance=1e-6, absolute=True, accelerate="secant")
-    found = md.sample(lambda x: -x, method, process, start=start, velocities=torch.zeros_like(start), **F64)
-    wanted = md.sample(lambda x: -x, md.Euler(60), process, start=start, velocities=torch.zeros_like(start), **F64)
-    assert found.rounds == 3
-    assert torch.allclose(found.samples, wanted.samples, atol=1e-9)
-    assert torch.allclose(found.velocities, wanted.velocities, atol=1e-9)
-
-
 def test_rounds_of_a_linear_problem_fall_super_linearly(ddpm):
     """dx = −Lx dt from x = 1: after k rounds the error is that of Σ_{j≤k} C(n, j)(−Lh)^j, below (LT)^{k+1}/(k+1)!."""
     rate, horizon, steps = 1.0, 3.0, 60
@@ -241,130 +183,12 @@ def test_a_batch_size_cuts_rounds_but_changes_nothing(mixture, ddpm):
     assert cut.batches["model"] > whole.batches["model"]
 
 
-def test_a_memory_limit_cuts_rounds_but_changes_nothing(mixture, ddpm):
-    model = counting_denoiser(mixture, ddpm)
-    whole = md.sample(model, md.Picard(20), count=3, memory_limit=math.inf, **F64)
-    assert whole.peak_rows == 57
-    limit = whole.peak_memory / 4
-    cut = md.sample(model, md.Picard(20), count=3, memory_limit=limit, **F64)
-    assert torch.allclose(whole.samples, cut.samples, atol=1e-12)
-    assert (cut.rounds, cut.calls) == (whole.rounds, whole.calls)
-    assert 10 < cut.peak_rows <= 57 / 4
-    assert cut.peak_memory <= limit < whole.peak_memory
-    assert cut.batches["model"] > 2 * whole.batches["model"]
-    assert md.sample(model, md.Picard(20), count=3, **F64).peak_memory is None
-    with pytest.raises(
-        md.MultidriftError, match=r"memory_limit: got 8; it takes at least \d+ bytes, for one evaluation"
-    ):
-        md.sample(model, md.Picard(20), count=3, memory_limit=8, **F64)
-    with pytest.raises(md.MultidriftError, match=r"memory_limit.*the 57 rows of batch_size by model"):
-        md.sample(model, md.Picard(20), count=3, memory_limit=limit, batch_size=57, **F64)
-
-
-def test_memory_of_a_call_is_counted():
-    def call(rows):  # never more than two of these tensors at once, one of them with a row more
-        table = torch.zeros(rows, 1000) + 1  # 4,000 bytes a row
-        table = torch.cat((table, torch.zeros(1, 1000)))
-        return (table.view(-1).t() * 2).sum()
-
-    memory, sizes = CallMemory(), []
-    for _ in range(5):
-        sizes.append(memory.rows_within(50_000, 100))
-        memory.measured(sizes[-1], lambda: call(sizes[-1]))
-    assert sizes == [1, 2, 4, 5, 5]
-    assert [memory.bytes_of(rows) for rows in (1, 2, 3, 5)] == [16004, 24004, 32004, 48004]
-    assert memory.peak == 48004
-
-
-def test_memory_that_grows_late_is_found_out():
-    """A table of 4 MB that is gone before the rows' own memory exceeds it: small calls say nothing of large ones."""
-
-    def net(x, t):
-        torch.zeros(1_000_000)
-        return x.repeat(1, 5000).sum(dim=1, keepdim=True).tanh() * x
-
-    model = md.Denoiser(net, md.schedules.ddpm(), "sample", shape=(2,))
-    result = md.sample(model, md.Euler(6), count=500, memory_limit=5e6)
-    assert 4e6 < result.peak_memory < 8e6  # without a limit 20 MB; one step of doubling may go beyond the limit
-    assert result.peak_rows < 200
-
-
-def test_memory_is_measured_of_sparse_and_compiled_networks():
-    table = torch.eye(2).to_sparse()
-    compiled = []
-
-    def backend(graph, inputs):
-        compiled.append(len(inputs))
-        return graph.forward
-
-    net = torch.compile(lambda x, t: torch.tanh(x), backend=backend, fullgraph=True)
-    for network, calls in ((lambda x, t: torch.sparse.mm(table, x.T).T, 0), (net, 1)):
-        model = md.Denoiser(network, md.schedules.ddpm(), "sample", shape=(2,))
-        before = md.sample(model, md.Euler(6), count=3, memory_limit=math.inf)
-        assert before.peak_memory > 0
-        after = md.sample(model, md.Euler(6), count=3)
-        assert torch.allclose(before.samples, after.samples, atol=1e-6)
-        assert len(compiled) == calls
-
-
 def test_conditioning_follows_the_samples(ddpm):
     model = md.Denoiser(lambda x, t, scale: torch.tanh(x) * scale[:, None], ddpm, "sample", shape=(2,))
     scale = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     found = md.sample(model, md.Picard(12, tolerance=1e-14), count=3, conditioning={"scale": scale}, **F64).samples
     wanted = md.sample(model, md.Euler(12), count=3, conditioning={"scale": scale}, **F64).samples
     assert torch.allclose(found, wanted, atol=1e-10)
-
-
-def test_a_warm_start_takes_fewer_rounds(denoiser):
-    cold = md.sample(denoiser, md.Picard(40), count=3, save=1, **F64)
-    again = md.sample(denoiser, md.Picard(40, initial=cold), count=3, **F64)
-    assert again.rounds < 0.4 * cold.rounds
-    other_grid = md.sample(denoiser, md.Picard(30, "logsnr", initial=cold, tolerance=1e-13), count=3, **F64)
-    wanted = md.sample(denoiser, md.Euler(30, "logsnr"), count=3, **F64)
-    assert torch.allclose(other_grid.samples, wanted.samples, atol=1e-10)
-
-
-def test_a_warm_start_with_velocities(mixture):
-    process, gradient = md.Underdamped(2.0, friction=2.0), mixture.score
-    cold = md.sample(gradient, md.Picard(40, tolerance=1e-8), process, count=3, shape=(2,), save=1, **F64)
-    again = md.sample(gradient, md.Picard(40, initial=cold, tolerance=1e-8), process, count=3, shape=(2,), **F64)
-    assert cold.trajectory_velocities.shape == cold.trajectory.shape == (41, 3, 2)
-    assert torch.equal(cold.trajectory_velocities[-1], cold.velocities)
-    assert again.rounds == 1 < cold.rounds
-    assert torch.allclose(again.velocities, cold.velocities, atol=1e-7)
-    step_by_step = md.sample(gradient, md.Euler(40), process, count=3, shape=(2,), save=1, **F64)
-    assert torch.allclose(step_by_step.trajectory_velocities, cold.trajectory_velocities, atol=1e-6)
-
-
-def test_states_of_a_round_are_not_touched_by_later_ones(mixture):
-    process = md.Underdamped(2.0, friction=2.0)
-    states, kept = [], []
-    for state in md.steps(mixture.score, md.Picard(20, tolerance=1e-8), process, count=2, shape=(2,), **F64):
-        states.append(state)
-        kept.append([part.clone() for part in (state.x, state.velocities, state.prediction)])
-    assert len(states) > 3
-    for state, parts in zip(states, kept, strict=True):
-        for part, then in zip((state.x, state.velocities, state.prediction), parts, strict=True):
-            assert torch.equal(part, then)
-
-
-def test_a_warm_start_is_not_kept_in_a_plan(denoiser):
-    method = md.Picard(12, initial=md.sample(denoiser, md.Euler(12), count=1, save=1))
-    assert method.to_dict()["initial"] == "an earlier result"
-    with pytest.raises(md.MultidriftError, match="initial: got 'an earlier result'"):
-        md.method_from_dict(method.to_dict())
-    assert isinstance(hash(method), int)
-
-
-def test_states_come_after_each_round(denoiser):
-    states = list(md.steps(denoiser, md.Picard(25, blocks=2), count=2))
-    assert states[-1].step == states[-1].total == 25
-    assert states[-1].residual is None
-    assert all(s.residual >= 0 and s.prediction.shape == s.x.shape for s in states[:-1])
-    assert [s.step for s in states] == sorted(s.step for s in states)
-    assert len({s.t for s in states}) == 2  # the ends of the two blocks
-    half = md.sample(denoiser, md.Picard(25), count=2, callback=lambda state: state.step > 5)
-    assert not half.finished
 
 
 def test_settings_go_to_dicts_and_back(denoiser):
@@ -465,14 +289,6 @@ def test_settings_that_do_not_suit_the_run(settings, message, mixture, ddpm):
     with pytest.raises(md.MultidriftError, match=f"^{message}"):
         md.sample(model, md.Picard(20, **settings))
     assert not model.net.rows
-
-
-def test_a_result_without_a_path_is_no_warm_start(denoiser):
-    with pytest.raises(md.MultidriftError, match="initial: got a Result without a trajectory; it takes one of a run"):
-        md.Picard(20, initial=md.sample(denoiser, md.Euler(5)))
-    other = md.sample(denoiser, md.Euler(5), count=2, save=1)
-    with pytest.raises(md.MultidriftError, match=r"initial: got states of shape \(2, 2\); it takes \(3, 2\)"):
-        md.sample(denoiser, md.Picard(20, initial=other), count=3)
 
 
 def test_values_that_are_not_finite_are_traced(ddpm):
