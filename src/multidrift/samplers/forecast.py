@@ -70,11 +70,18 @@ def forecast(model: Model, steps: int, coarse: Sequence[str], every: int, rounds
 
 
 def assumed_rounds(model: Model, coarse: Sequence[str], every: int, steps: int) -> int:
-    """The rounds that a choice is assumed to take, at most one a step: 2/√(C_coarse/C_top) with a level below."""
+    """The rounds that a choice is assumed to take, at most one a step: 2/√(C_coarse/C_top) with a level below.
+
+    More where it is held for long: by 5/4 for each doubling of `every` beyond a sixtieth of the steps.
+    """
     if not coarse:
         return min(_PLAIN_ROUNDS, steps)
     ratio = _cost_ratio(model, coarse[-1])
-    rounds = _GAUSSIAN_ROUNDS if ratio == 0 else math.ceil(2.0 / math.sqrt(ratio) + 0.5 * math.log2(every))
+    rounds = (
+        _GAUSSIAN_ROUNDS
+        if ratio == 0
+        else math.ceil(2.0 / math.sqrt(ratio) + 1.25 * math.log2(max(60.0 * every / steps, 1.0)))
+    )
     return min(rounds, steps)
 
 
