@@ -147,9 +147,8 @@ def main(
         about["peers"] = {name: version(name) for name in ("jax", "diffrax", "blackjax")}
     header = {"benchmark": "langevin", "machine": about}
     record = Record("langevin", header)
-    if resume and record.path.is_file():
-        kept = json.loads(record.path.read_text())
-        record.entries = kept["entries"]
+    if resume:
+        record.resume()
     for name in problems.split(","):
         bench = Bench(name, record)
         for process in PROCESSES:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.tables import Entry, results, rows
-from multidrift.processes.files import write_whole
+from benchmarks.tables import Entry, machine, results, rows
+from multidrift.report.comparison import write_figure
 
 PLOT = Path(__file__).parent.parent / "docs" / "langevin.png"
 NAMES = {
@@ -145,11 +144,9 @@ def _calls_for(entries: list[Entry], level: float) -> float | None:
 def where() -> str:
     """What it was measured on."""
     found = results("langevin")
-    about = found["machine"]
-    versions = ", ".join(f"{name} {v}" for name, v in (about["versions"] | about.get("peers", {})).items())
     minutes = sum(e["seconds"] for e in found["entries"]) / 60
     return (
-        f"{about['device']}, {about['threads']} thread(s), {versions}. The runs took {minutes:.0f} minutes; "
+        f"{machine(found)}. The runs took {minutes:.0f} minutes; "
         f"compiling the peers comes on top. Seconds are kept but not compared."
     )
 
@@ -176,7 +173,7 @@ def plot() -> None:
                 axes.set_ylabel(f"{process}\n|relative error of second moments|")
     figure.legend(seen.values(), seen.keys(), loc="lower center", ncol=5, fontsize=9, frameon=False)
     figure.tight_layout(rect=(0, 0.07, 1, 1))
-    write_whole(PLOT, FigureCanvasAgg(figure).print_png)
+    write_figure(figure, PLOT)
 
 
 def _curve(axes: Axes, label: str, entries: list[Entry]) -> object:

@@ -72,9 +72,9 @@ def choices() -> Iterator[tuple[str, dict[str, object]]]:
 
 def choices_on_karras() -> Iterator[tuple[str, dict[str, object]]]:
     """The same of what is measured on a second grid, at 60 steps."""
-    for label, settings in (("plain Picard", {}), ("gaussian", {"coarse": "gaussian"}), ("f2", {"coarse": "f2"})):
-        yield f"{label}, Karras grid", settings
-    yield "f3, Karras grid", {"coarse": "f3"}
+    known = dict(choices())
+    for label in ("plain Picard", "gaussian", "f2", "f3"):
+        yield f"{label}, Karras grid", known[label]
 
 
 class Bench:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.tables import Entry, results, rows
+from benchmarks.tables import Entry, machine, results, rows
+from multidrift.report.comparison import write_figure
 
 ERRORS = ("0.01", "0.001", "0.0001")
 FIRST = ("plain", "secant", "Anderson", "window", "gaussian", "f1", "f2", "f3", "f4", "diffusers", "parareal")
@@ -70,13 +70,8 @@ def summary() -> str:
 def where() -> str:
     """What the figures were measured on."""
     record = results("parallel")
-    machine, seconds = record["machine"], record["seconds_per_call"]
-    each = ", ".join(f"{name} {1000 * value:.0f}" for name, value in seconds.items())
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return (
-        f"{machine['device']}, {machine['threads']} thread(s), {versions}; milliseconds of a call on {record['batch']} "
-        f"images: {each}."
-    )
+    each = ", ".join(f"{name} {1000 * value:.0f}" for name, value in record["seconds_per_call"].items())
+    return f"{machine(record)}; milliseconds of a call on {record['batch']} images: {each}."
 
 
 STYLES = {  # what is drawn: colour and line
@@ -114,7 +109,7 @@ def plot(path: Path) -> None:
         axes.grid(visible=True, alpha=0.2)
     figure.legend(*axes.get_legend_handles_labels(), ncol=6, loc="lower center", fontsize=9)
     figure.tight_layout(rect=(0, 0.07, 1, 1))
-    FigureCanvasAgg(figure).print_png(path)
+    write_figure(figure, path)
 
 
 SECTIONS = {

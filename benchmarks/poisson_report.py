@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.tables import Entry, results, rows
+from benchmarks.tables import Entry, machine, results, rows
+from multidrift.report.comparison import write_figure
 
 RECORD = "poisson_diffusion"
 
@@ -99,13 +99,10 @@ def best_of_each() -> str:
 def where() -> str:
     """What was run on what."""
     record = results(RECORD)
-    machine = record["machine"]
-    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
     minutes = f"{record['minutes']:.0f} minutes of sampling in all"
-    threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     return (
-        f"Level {record['level']} of the bundled ladder, {record['count']} images of each; {machine['device']}, "
-        f"{threads}, {versions}; {minutes}, which other work on the machine made longer."
+        f"Level {record['level']} of the bundled ladder, {record['count']} images of each; {machine(record)}; "
+        f"{minutes}, which other work on the machine made longer."
     )
 
 
@@ -177,4 +174,4 @@ def plot(path: Path) -> None:
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=7, ncol=4, loc="lower center")
     figure.tight_layout(rect=(0, 0.17, 1, 1))
-    FigureCanvasAgg(figure).print_png(path)
+    write_figure(figure, path)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks import langevin_report, parallel_report, poisson_report
-from benchmarks.tables import Entry, results, rows
+from benchmarks.tables import Entry, machine, results, rows
 from multidrift.processes.files import write_whole
+from multidrift.report.comparison import write_figure
 
 ROOT = Path(__file__).parent.parent
 _PAGES = ("multilevel", "ladder", "poisson", "langevin", "picard")
@@ -164,14 +164,12 @@ def noise() -> str:
 def where() -> str:
     """What the figures were measured on."""
     record = results("multilevel")
-    machine = record["machine"]
     confirmed = "; ".join(
         f"{c['label']}: {c['measured']:.1f} s measured, {c['predicted']:.1f} s predicted" for c in record["confirmed"]
     )
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     runs = record["confirmed"][0]["runs"]
     return (
-        f"{machine['device']}, {machine['threads']} threads, {versions}; {record['count']} images, reference "
+        f"{machine(record)}; {record['count']} images, reference "
         f"{record['reference_steps']} steps of f5. Whole runs, medians of {runs}: {confirmed}."
     )
 
@@ -233,7 +231,7 @@ def plot() -> None:
         axes.grid(visible=True, which="both", alpha=0.2)
         axes.legend(fontsize=7, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     figure.tight_layout()
-    FigureCanvasAgg(figure).print_png(PLOT)
+    write_figure(figure, PLOT)
 
 
 def main() -> None:

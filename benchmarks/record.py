@@ -51,7 +51,8 @@ class Record:
         """Go on from the file, if there is one; its entries must be of as many images as these."""
         if self.path.is_file():
             kept = json.loads(self.path.read_text())
-            require(kept["count"] == self.header["count"], "count", self.header["count"], f"{kept['count']}, as kept")
+            count = self.header.get("count")
+            require(kept.get("count") == count, "count", count, f"{kept.get('count')}, as kept")
             self.entries = kept.pop("entries")
             self.header = kept | self.header
 

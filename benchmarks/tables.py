@@ -16,6 +16,14 @@ def results(name: str) -> dict[str, object]:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def machine(record: dict[str, object]) -> str:
+    """What a record was measured on: the device, its threads, and the versions of all packages."""
+    about = record["machine"]
+    threads = "one thread" if about["threads"] == 1 else f"{about['threads']} threads"
+    versions = ", ".join(f"{name} {version}" for name, version in (about["versions"] | about.get("peers", {})).items())
+    return f"{about['device']}, {threads}, {versions}"
+
+
 def rows(header: list[str], lines: Iterable[list[str]]) -> str:
     """A Markdown table."""
     table = [header, ["---"] * len(header), *lines]

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
+from multidrift.cli.output import check_output
 from multidrift.cli.target import load_target
 from multidrift.drifts.langevin import LangevinDrift, potential
 from multidrift.integrations.arviz import available, diagnose
@@ -108,7 +109,7 @@ def langevin_command(
     require(save is None or save >= 1, "save", save, "a number of steps between saved states")
     every = max(1, steps // _SAVED) if save is None else save
     begin, shape = _start(start, dimension, chains, device)
-    _make_folder(out)
+    check_output(out, "a folder")
     console.print(f"sampling {target}: {chains} chains, {steps} steps of {horizon / steps:.4g} …")
     result = sample(
         drift, chosen, dynamics, count=chains, seed=seed, start=begin, shape=shape, save=every, device=device
@@ -154,17 +155,6 @@ def _start(
     )
     every = np.broadcast_to(values, (chains, values.shape[-1]))
     return torch.tensor(every, dtype=torch.float32, device=device), None
-
-
-def _make_folder(out: Path) -> None:
-    """Refuse, before anything is sampled, a folder that could not be written to."""
-    try:
-        require(not out.is_file(), "out", str(out), "a folder")
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".partial").touch()
-        (out / ".partial").unlink()
-    except OSError as error:
-        raise MultidriftError(f"out: could not write to {str(out)!r} ({error})") from error
 
 
 def _write(result: Result, path: Path, settings: dict[str, object]) -> None:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from multidrift.cli.output import check_output
 from multidrift.drifts.ladder import Ladder
 from multidrift.plans.draws import Draws
 from multidrift.plans.substeps import SubstepDraws
@@ -137,7 +138,9 @@ def sample_command(
             firing = cast("SubstepDraws", draws or "independent")
             chosen = PoissonMidpoint(steps, cast("Grid", grid), substeps=substeps, draws=firing)
     process = _process(networks, eta, cast("Holds", holds), variant)
-    _check_target(out)
+    picture = _is_picture(out)
+    takes = "a picture file in an existing folder" if picture else "a folder, or a name that ends in .png or .jpg"
+    check_output(out, takes, picture=picture)
     console.print(f"drawing {count} images with {level or networks.top} …")
     result = sample(
         model, chosen, process, count=count, seed=seed, first=first, plan_seed=plan_seed, batch_size=batch_size,
@@ -190,20 +193,6 @@ def _numbers(calls: str | None) -> tuple[float, ...]:
 
 def _ladder(name: str) -> Ladder:
     return Ladder.load(name) if Path(name).is_dir() else Ladder.bundled(name)
-
-
-def _check_target(out: Path) -> None:
-    """Refuse, before anything is drawn, a target that could not be written; make the folder where it is one."""
-    try:
-        if _is_picture(out):
-            require(out.parent.is_dir(), "out", str(out), "a picture file in an existing folder")
-            (out.parent / f".{out.name}.partial").touch()
-            (out.parent / f".{out.name}.partial").unlink()
-        else:
-            require(not out.is_file(), "out", str(out), "a folder, or a name that ends in .png or .jpg")
-            out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MultidriftError(f"out: could not write to {str(out)!r} ({error})") from error
 
 
 def _is_picture(out: Path) -> bool:

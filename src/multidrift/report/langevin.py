@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.table import Table
 
 from multidrift.processes.errors import require
-from multidrift.processes.files import write_whole
+from multidrift.report.comparison import write_figure
 
 Floats = NDArray[np.float64]
 
@@ -72,7 +71,7 @@ def trace_plot(chains: Chains, title: str, path: Path) -> None:
     figure.subplots_adjust(
         left=0.08, right=0.985, top=1 - 0.45 / figure.get_figheight(), bottom=0.14 if shown > 2 else 0.2
     )
-    write_whole(path, FigureCanvasAgg(figure).print_figure)
+    write_figure(figure, path)
 
 
 def table(chains: Chains, title: str, r_hat: Floats | None = None, effective: Floats | None = None) -> Table:

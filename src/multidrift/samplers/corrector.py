@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -93,11 +94,12 @@ class PredictorCorrector(Method):
         whole = replace(self.predictor, blocks=1)
         for block, (first, last) in enumerate(pairwise(ends)):
             part = replace(run, times=run.times[first : last + 1], start=x)
-            reached = yield from _renumbered(whole.rounds(part), first, total)
+            reached = yield from _reported(whole.rounds(part), partial(_renumbered, first=first, total=total))
             t = float(run.times[last])
             sigma = float(schedule.sigma(t))
             langevin = self._langevin(run, reached / sigma, block, _AtOneTime(run.evaluator, t, sigma), dynamics, path)
-            phase = yield from _at_step(self.corrector.rounds(langevin), last, total, t, sigma)
+            at_step = partial(_at_step, step=last, total=total, t=t, sigma=sigma)
+            phase = yield from _reported(self.corrector.rounds(langevin), at_step)
             x = phase[..., 0] * sigma
         yield from run.final(x)
 
@@ -153,25 +155,25 @@ def _picard(part: object) -> object:
     return Picard(**settings)
 
 
-def _renumbered(rounds: Generator[State, None, Tensor], first: int, total: int) -> Generator[State, None, Tensor]:
-    """States of a block as states of the whole run."""
-    while True:
-        try:
-            state = next(rounds)
-        except StopIteration as end:
-            return cast("Tensor", end.value)
-        settled = [(first + n, t, x, velocities) for n, t, x, velocities in state.settled or ()]
-        yield replace(state, step=first + state.step, total=total, settled=settled)
-
-
-def _at_step(
-    rounds: Generator[State, None, Tensor], step: int, total: int, t: float, sigma: float
+def _reported(
+    rounds: Generator[State, None, Tensor], as_whole: Callable[[State], State]
 ) -> Generator[State, None, Tensor]:
-    """States of Langevin dynamics on x/σ as states x of the whole run, all at one of its steps."""
+    """States of a part as states of the whole run; returns what the rounds return."""
     while True:
         try:
             state = next(rounds)
         except StopIteration as end:
             return cast("Tensor", end.value)
-        x = state.x * sigma
-        yield replace(state, step=step, total=total, t=t, x=x, prediction=x, velocities=None, settled=())
+        yield as_whole(state)
+
+
+def _renumbered(state: State, first: int, total: int) -> State:
+    """A state of a block's path."""
+    settled = [(first + n, t, x, velocities) for n, t, x, velocities in state.settled or ()]
+    return replace(state, step=first + state.step, total=total, settled=settled)
+
+
+def _at_step(state: State, step: int, total: int, t: float, sigma: float) -> State:
+    """A state of Langevin dynamics on x/σ, all of which are at one step of the whole run."""
+    x = state.x * sigma
+    return replace(state, step=step, total=total, t=t, x=x, prediction=x, velocities=None, settled=())

@@ -162,7 +162,9 @@ class Picard(Method):
         anderson = Anderson(points) if self.accelerate == "anderson" else None
         correction = Secant(points) if self.accelerate == "secant" else Held(points)
         while not points.done:
-            first_states(points.advance(self._ends(points, boundaries)))
+            starts = points.advance(self._ends(points, boundaries))
+            if np.any(starts < points.ends):
+                first_states(starts)
             opened, before, settled = points.open(), points.x.clone(), points.settled
             drift = points.drift(run.levels[-1], opened)
             correction.found(drift - sweep.used, opened)
