@@ -10,6 +10,7 @@ import multidrift as md
 from multidrift.noise.counter import Keys, Stream
 from multidrift.noise.path import BrownianPath
 from multidrift.plans.substeps import fire_substeps, probabilities
+from multidrift.processes.grids import GRIDS
 
 CPU = torch.device("cpu")
 COUNT, SHAPE, SEED, PLAN_SEED = 5, (2,), 7, 3
@@ -273,3 +274,37 @@ def test_it_follows_the_law_of_the_fine_chain(mixture, ddpm):
     error = float((torch.cov(fine.T) - mixture.covariance).abs().max())
     assert error < 5 * math.sqrt(2 / 4000) * float(mixture.covariance.max()) + 0.03
     assert float((fine.mean(dim=0) - mixture.mean).abs().max()) < 5 / math.sqrt(4000) + 0.03
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_substeps_go_the_way_of_their_step_and_add_up_to_it(grid, integer, eta, ddpm):
+    """Also where the nodes were rounded, or lie anywhere, and the grid's own measure would put a cut outside."""
+    process = md.Diffusion(ddpm, eta)
+    odd = np.array([999.0, 998.5, 400.0, 399.0, 3.0, 0.0])
+    for nodes in (md.PoissonMidpoint(20, grid, integer=integer).grid_for(process), odd):
+        fine = process.refined(nodes, grid, 50)
+        assert np.array_equal(fine[::50], nodes)
+        ends = np.repeat(nodes[1:], 50)
+        short = process.intervals(fine[:-1], fine[1:], anchor=ends).dtau.reshape(-1, 50)
+        whole = process.intervals(nodes[:-1], nodes[1:]).dtau
+        assert np.all(short * np.sign(whole)[:, None] > 0)
+        np.testing.assert_allclose(short.sum(axis=1), whole, rtol=1e-9)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_rounded_nodes_run(eta, denoiser, ddpm):
+    method = md.PoissonMidpoint(20, "logsnr", integer=True, substeps=50)
+    process = md.Diffusion(ddpm, eta)
+    result = md.sample(denoiser, method, process, count=64)
+    plain = md.sample(denoiser, md.PoissonMidpoint(20, "logsnr", substeps=50), process, count=64)
+    assert result.samples.isfinite().all()
+    assert float((result.samples - plain.samples).square().mean()) < 0.1 * float(plain.samples.var())
+
+
+def test_a_grid_that_was_not_rounded_is_cut_in_its_own_measure(ddpm):
+    """Equal steps of λ cut into equal steps of λ, to rounding."""
+    process = md.Diffusion(ddpm)
+    fine = process.refined(md.grid_times(ddpm, 9, "logsnr"), "logsnr", 16)
+    np.testing.assert_allclose(fine, md.grid_times(ddpm, 129, "logsnr"), rtol=1e-9, atol=1e-9)

@@ -82,14 +82,19 @@ class Diffusion(VarianceClock, Process):
         return check_times(self.schedule, times, integer=integer)
 
     def refined(self, nodes: Floats, grid: Grid | None, substeps: int) -> Floats:
-        """A grid of equal steps of t, or of explicit times, is cut equally in t; any other in its own measure."""
+        """A grid of equal steps of t, or of explicit times, is cut equally in t; any other in its own measure.
+
+        Every step is cut inside its own ends, so that the cuts keep their order where the nodes were rounded.
+        """
         steps = len(nodes) - 1
         if grid in ("blend", "logsnr", "karras", "piadm"):
             fine = grid_times(self.schedule, steps * substeps + 1, grid)
         else:
-            fine = np.interp(np.arange(steps * substeps + 1) / substeps, np.arange(steps + 1), nodes)
-        fine[::substeps] = nodes
-        return fine
+            fine = np.linspace(1.0, 0.0, steps * substeps + 1)
+        starts, ends = fine[:-1:substeps, None], fine[substeps::substeps, None]
+        shares = (fine[:-1].reshape(steps, substeps) - starts) / (ends - starts)
+        inside = nodes[:-1, None] + shares * np.diff(nodes)[:, None]
+        return np.append(inside.ravel(), nodes[-1])
 
     def place(self, t: ArrayLike) -> Floats:
         return self.schedule.log_snr(t)
