@@ -17,6 +17,7 @@ from multidrift.processes.variants import pmm_variant, recommended_variant
 from multidrift.samplers.corrector import PredictorCorrector
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.forecast import Forecast, critical_path, forecasts
+from multidrift.samplers.marginals import RunWarning
 from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.multilevel import Multilevel
@@ -51,6 +52,7 @@ __all__ = [
     "PosteriorReference",
     "PredictorCorrector",
     "Result",
+    "RunWarning",
     "State",
     "Underdamped",
     "breast_cancer_posterior",

@@ -14,10 +14,14 @@ class PlanWarning(UserWarning):
     """A plan that will run, but is likely to disappoint."""
 
 
-def overshoot(weights: Floats, relative: Floats, levels: Sequence[str]) -> str | None:
+_MORE = "give it more calls, or the run more steps"
+
+
+def overshoot(weights: Floats, relative: Floats, levels: Sequence[str], remedy: str = _MORE) -> str | None:
     """Where one kick (weight times relative step) moves the state further than its own goal.
 
-    `weights` [draws, increments, levels]; `relative` [increments]: the share of the state that a step replaces.
+    `weights` [draws, increments, levels]; `relative` [increments]: the share of the state that a step replaces;
+    `remedy`: what to do about it.
     """
     kicks = weights * relative[None, :, None]
     worst = np.unravel_index(int(np.argmax(kicks)), kicks.shape)
@@ -25,7 +29,7 @@ def overshoot(weights: Floats, relative: Floats, levels: Sequence[str]) -> str |
         return None
     return (
         f"overshoot: level {levels[int(worst[2])]} fires with weight {weights[worst]:.1f} at step {int(worst[1])}, "
-        f"where a step replaces {relative[worst[1]]:.0%} of the state; give it more calls, or the run more steps"
+        f"where a step replaces {relative[worst[1]]:.0%} of the state; {remedy}"
     )
 
 

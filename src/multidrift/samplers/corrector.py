@@ -18,6 +18,7 @@ from multidrift.processes.langevin import Underdamped
 from multidrift.processes.predictions import Prediction
 from multidrift.samplers.blocks import block_boundaries
 from multidrift.samplers.evaluator import Evaluator, FiniteGuard, Floats
+from multidrift.samplers.marginals import MarginalGuard
 from multidrift.samplers.method import Method, Model
 from multidrift.samplers.picard import Picard
 from multidrift.samplers.result import State
@@ -120,6 +121,7 @@ class PredictorCorrector(Method):
             choices=run.choices,
             noise_keys=run.noise_keys,
             guard=FiniteGuard(run.guard.names, times),
+            marginals=MarginalGuard(dynamics, run.guard.names, times),
         )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.plans.advice import PlanWarning, overshoot
+from multidrift.plans.kicks import largest_kicks
 from multidrift.plans.substeps import (
     SPREADS,
     SUBSTEP_DRAWS,
@@ -26,6 +29,7 @@ from multidrift.samplers.method import Method, Model, final_calls
 from multidrift.samplers.result import State
 from multidrift.samplers.run import Run
 
+_REMEDY = "take more steps, another grid, spread='clock' or a process that holds the data"
 _ROUNDS = 1 << 20  # room for the uniforms of one step in the numbering of all
 
 
@@ -80,6 +84,17 @@ class PoissonMidpoint(Method):
         """Of "independent" draws what is expected: drawing them all beforehand would be half of the run."""
         return np.array([self.calls_a_step() * weights.shape[1] + final])
 
+    def weight_table(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Floats:
+        """Ones: a plan holds no firings of substeps. Warns where a kick would overshoot."""
+        if process.model_schedule is not None:  # how far a gradient kicks depends on a curvature that nobody told us
+            times = self.grid_for(process)
+            cut, steps = _Cut(self, process, times), process.relative_steps(times)
+            weights = largest_kicks(process, times, cut.places, cut.kicks()) / steps
+            message = overshoot(weights[None, :, None], steps, tuple(self.levels_of(model)), remedy=_REMEDY)
+            if message is not None:
+                warnings.warn(message, PlanWarning, stacklevel=5)
+        return super().weight_table(model, process, seed, samples)
+
     def walk(self, run: Run) -> Iterator[State]:
         """z_K = z_0 + (τ_K − τ_0) D_0 + Σ_i (H_i/q_i) Δτ_i (D(x̂_i) − D_0) + W_K − W_0, x̂_i the path of frozen D_0."""
         corrections = _Corrections(self, run)
@@ -93,6 +108,29 @@ class PoissonMidpoint(Method):
         yield from run.final(x)
 
 
+class _Cut:
+    """The substeps of all steps: `places` [steps, K], where each starts, and `lengths` [steps, K, 1 or 2], its Δτ.
+
+    Of "midpoint" draws the one place of each step, and its whole length.
+    """
+
+    def __init__(self, method: PoissonMidpoint, process: Process, times: Floats) -> None:
+        self.method = method
+        number = 1 if method.draws == "midpoint" else method.substeps
+        fine = process.refined(times, method.grid if method.times is None else None, number)
+        self.places = _middles(process, times) if method.draws == "midpoint" else fine[:-1].reshape(-1, number)
+        lengths = process.intervals(fine[:-1], fine[1:], anchor=np.repeat(times[1:], number)).dtau
+        self.lengths = lengths.reshape(len(self.places), number, -1)
+
+    def kicks(self) -> Floats:
+        """Δτ_i/q_i of every substep, [steps, K], 0 where it never fires or corrects nothing."""
+        lengths = self.lengths[..., 0]
+        if self.method.draws == "midpoint" or self.method.substeps == 1:
+            return lengths * (self.method.substeps > 1)
+        q = np.stack([probabilities(self.method.draws, self.method.spread, row) for row in lengths])
+        return np.concatenate([np.zeros((len(q), 1)), lengths[:, 1:] / q[:, 1:]], axis=1)
+
+
 class _Corrections:
     """The substeps of all steps of a run: where they are, how long, and what D becomes where they fire."""
 
@@ -100,14 +138,8 @@ class _Corrections:
         velocity = method.reduce_noise and run.process.has_velocity
         require(not velocity, "reduce_noise", True, "False for a process with velocities")  # noqa: FBT003
         self.method, self.run = method, run
-        if method.draws == "midpoint":
-            self.places = _middles(run.process, run.times)
-        else:
-            fine = run.process.refined(run.times, method.grid if method.times is None else None, method.substeps)
-            self.places = fine[:-1].reshape(-1, method.substeps)  # [steps, K]: where each substep starts
-            ends = np.repeat(run.times[1:], method.substeps)
-            lengths = run.process.intervals(fine[:-1], fine[1:], anchor=ends).dtau
-            self.lengths = lengths.reshape(len(self.places), method.substeps, -1)  # [steps, K, 1 or 2]
+        cut = _Cut(method, run.process, run.times)
+        self.places, self.lengths = cut.places, cut.lengths
 
     def apply(self, x: Tensor, drift: Tensor, n: int, interval: Interval) -> tuple[Tensor, float | Tensor]:
         """D_0 + Σ_i (H_i/q_i) (Δτ_i/Δτ) (D(x̂_i) − D_0), and the factor of the step's noise, 1 unless it is reduced."""

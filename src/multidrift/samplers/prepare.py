@@ -19,6 +19,7 @@ from multidrift.plans.plan import Plan
 from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.process import Process
 from multidrift.samplers.evaluator import Evaluator, FiniteGuard
+from multidrift.samplers.marginals import MarginalGuard
 from multidrift.samplers.method import AnyModel, Method, Model, as_model, process_for
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.run import Run
@@ -105,6 +106,7 @@ def prepare(
     state = _with_velocities(process, state, velocities, batch)
     noise_keys = batch.keys(Stream.NOISE, where)
     path = BrownianPath(process, noise_keys, size, dtype) if process.noisy else None
+    names = batch.names(process.sample_is_called)
     run = Run(
         process=process,
         times=times,
@@ -115,7 +117,8 @@ def prepare(
         plan=plan,
         choices=_choices(method, plan, batch, where),
         noise_keys=noise_keys,
-        guard=FiniteGuard(batch.names(process.sample_is_called), times, None if process.final_calls else _EXPLODED),
+        guard=FiniteGuard(names, times, None if process.final_calls else _EXPLODED),
+        marginals=MarginalGuard(process, names, times),
     )
     return method, run
 

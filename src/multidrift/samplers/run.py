@@ -18,6 +18,7 @@ from multidrift.processes.intervals import Interval
 from multidrift.processes.predictions import conversion
 from multidrift.processes.process import Process
 from multidrift.samplers.evaluator import Evaluator, FiniteGuard
+from multidrift.samplers.marginals import MarginalGuard
 from multidrift.samplers.result import State
 
 Floats = NDArray[np.float64]
@@ -43,6 +44,7 @@ class Run:
     choices: Keys
     noise_keys: Keys
     guard: FiniteGuard = field(repr=False)
+    marginals: MarginalGuard = field(repr=False)
 
     @cached_property
     def intervals(self) -> list[Interval]:
@@ -99,7 +101,14 @@ class Run:
     def state(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
         """The report of step n, which took x to `after` with this drift; `after` is checked."""
         self.guard.watch_state(n, after)
-        return self.preview(n, x, drift, after)
+        state = self.preview(n, x, drift, after)
+        self.marginals.watch(n, state.x, state.prediction)
+        return state
+
+    def read_guards(self) -> None:
+        """At the end: raise where a value was not finite, warn where a state left its marginals."""
+        self.guard.read()
+        self.marginals.read()
 
     def preview(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
         """The same of a state that may still change, unchecked."""

@@ -68,7 +68,8 @@ def sample(
 
     Raises MultidriftError, before the first network call where possible, on arguments that do not fit each other, and
     on predictions that are not finite and chains that explode (naming step and sample). Such an error has what was
-    sampled until then as `.result`.
+    sampled until then as `.result`. Gives an md.RunWarning, at the end, where states of a diffusion have grown far
+    beyond the scale of their marginals.
     """
     require(
         save is None or (isinstance(save, int) and save >= 1),
@@ -88,7 +89,7 @@ def sample(
                 recorder.keep(state)
                 if callback is not None and bool(callback(state)):
                     break
-        run.guard.read()
+        run.read_guards()
     except MultidriftError as error:
         error.result = recorder.result()
         raise
@@ -171,7 +172,12 @@ def steps(
         model, method, process, count, seed, first, start, velocities, shape, plan_seed,
         conditioning, batch_size, memory_limit, device, dtype, grad,
     )  # fmt: skip
-    return _walk(walked, run)
+    return _to_the_end(walked, run)
+
+
+def _to_the_end(method: Method, run: Run) -> Generator[State]:
+    yield from _walk(method, run)
+    run.read_guards()
 
 
 def _walk(method: Method, run: Run) -> Generator[State]:
