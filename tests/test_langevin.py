@@ -136,10 +136,10 @@ def test_runs_of_any_number_of_steps_share_the_path(process):
 
 
 def test_overdamped_stationary_variance():
-    """LMC on a Gaussian of variance s: s/(1 − h/(2s)) at β = 1, in closed form; five deviations of 20,000 chains."""
-    process, h = md.Overdamped(horizon=8.0), 0.2
+    """LMC on a Gaussian of variance s: s/(1 − h/(2s)) at β = 1; steps of 0.8 are off by 22%, five deviations are 5%."""
+    process, h = md.Overdamped(horizon=16.0), 0.8
     start = 1.5 * torch.randn(20_000, 1, generator=torch.Generator().manual_seed(1))
-    found = md.sample(lambda x: -x / 2.25, md.Euler(40), process, start=start).samples.var()
+    found = md.sample(lambda x: -x / 2.25, md.Euler(20), process, start=start).samples.var()
     assert float(found) == pytest.approx(2.25 / (1 - h / 4.5), rel=5 * math.sqrt(2 / 20_000))
 
 

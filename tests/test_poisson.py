@@ -12,6 +12,7 @@ from multidrift.noise.path import BrownianPath
 from multidrift.plans.substeps import fire_substeps, probabilities
 from multidrift.processes.grids import GRIDS
 
+pytestmark = pytest.mark.filterwarnings("ignore::multidrift.plans.advice.PlanWarning")
 CPU = torch.device("cpu")
 COUNT, SHAPE, SEED, PLAN_SEED = 5, (2,), 7, 3
 DRAWS = ("independent", "single")
@@ -215,65 +216,6 @@ def test_shared_draws_fire_for_all_alike():
     assert len(net.rows) < 60
     with pytest.raises(md.MultidriftError, match="^reduce_noise: got True"):
         md.sample(net, md.PoissonMidpoint(5, reduce_noise=True), md.Underdamped(3.0), count=2, shape=(1,))
-
-
-def stationary(process, method, chains=20_000, seed=0):
-    """Variance of a unit Gaussian's chains, a mean over the second half of the run, from equilibrium."""
-    start = torch.randn(chains, 1, generator=torch.Generator().manual_seed(seed))
-    result = md.sample(lambda x: -x, method, process, start=start, save=1, seed=seed)
-    half = result.trajectory[len(result.trajectory) // 2 :]
-    return float(half.square().mean())
-
-
-@pytest.mark.parametrize(
-    ("process", "steps", "bounds", "langevin"),
-    [
-        (md.Overdamped(12.0), 60, {"independent": 0.035, "single": 0.022, "midpoint": 0.008}, 0.0526),
-        (md.Underdamped(12.0, friction=2.0), 30, {"independent": 0.024, "single": 0.022, "midpoint": 0.008}, 0.05),
-    ],
-    ids=["overdamped", "underdamped"],
-)
-def test_bias_of_the_variance_at_equal_calls(process, steps, bounds, langevin):
-    """Unit Gaussian; a second half of some three independent looks at 20,000 chains, allowed five deviations, 2%.
-
-    The same at 200,000 chains, with standard errors: benchmarks/langevin.py.
-    """
-    noise = 5 * math.sqrt(2 / 20_000 / 3)
-    assert stationary(process, md.Euler(2 * steps)) - 1 == pytest.approx(langevin, abs=noise)
-    for draws, bound in bounds.items():
-        method = md.PoissonMidpoint(steps, substeps=8, draws=draws)
-        assert abs(stationary(process, method) - 1) < bound + noise
-
-
-def test_slopes_of_the_bias():
-    """LMC's bias has order 1, the midpoint rule's at least 1.8: steps of 0.4 and 0.8, biases far above noise."""
-    steps = np.array([0.4, 0.8])
-    euler, midpoint = (
-        [abs(stationary(md.Overdamped(horizon=12.0), make(round(12 / h))) - 1) for h in steps]
-        for make in (md.Euler, lambda n: md.PoissonMidpoint(n, draws="midpoint"))
-    )
-    assert np.log(euler[1] / euler[0]) / math.log(2) == pytest.approx(1.3, abs=0.4)
-    assert np.log(midpoint[1] / midpoint[0]) / math.log(2) > 1.8
-
-
-def test_reduced_noise_takes_the_added_variance_off():
-    """Independent coins at large steps: the variance comes out lower than without, and closer to 1."""
-    process = md.Overdamped(12.0)
-    plain = stationary(process, md.PoissonMidpoint(30, substeps=8))
-    reduced = stationary(process, md.PoissonMidpoint(30, substeps=8, reduce_noise=True))
-    assert reduced < plain
-    assert abs(reduced - 1) < abs(plain - 1)
-
-
-def test_it_follows_the_law_of_the_fine_chain(mixture, ddpm):
-    """Mean and covariance of a mixture from 25 steps of 20 substeps, within five deviations and 3%."""
-    model = mixture.denoiser(ddpm)
-    fine = md.sample(
-        model, md.PoissonMidpoint(25, substeps=20, draws="single"), count=4000, dtype=torch.float64
-    ).samples
-    error = float((torch.cov(fine.T) - mixture.covariance).abs().max())
-    assert error < 5 * math.sqrt(2 / 4000) * float(mixture.covariance.max()) + 0.03
-    assert float((fine.mean(dim=0) - mixture.mean).abs().max()) < 5 / math.sqrt(4000) + 0.03
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])

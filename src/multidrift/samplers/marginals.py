@@ -56,7 +56,8 @@ class MarginalGuard:
             warnings.warn(
                 f"the state left its marginals at step {step} (t = {self.times[step]:g}) for {self.names[row]}: it "
                 f"grew to {float(seen.worst[row]):.2g} times what noise and the predicted data make it "
-                f"({int(gone.sum())} of {len(self.names)} did so); take more steps, another grid, or a process that holds the data",
+                f"({int(gone.sum())} of {len(self.names)} did so); "
+                "take more steps, another grid, or a process that holds the data",
                 RunWarning,
                 stacklevel=4,
             )

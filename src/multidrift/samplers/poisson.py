@@ -44,7 +44,9 @@ class PoissonMidpoint(Method):
     - `shared`: one draw for the whole batch in place of one for each sample; it correlates the samples
     - `reduce_noise`: take the variance that the corrections add, as estimated from them, off the step's noise
 
-    It follows the law of K times as many Euler steps, not their paths; weak order 2 where Euler has 1. All midpoints of
+    It follows the law of K times as many Euler steps, not their paths, and no closer than that: with K fixed its weak
+    order is 1, Euler's at 1/K of the step. With K in proportion to 1/step, which costs no calls, it is 2; "midpoint"
+    has 2 at any K. Plans warn where a kick would overshoot (ε or the score held over large steps). All midpoints of
     a step and of all samples go through one network call. K = 1 is Euler. Source: PMM (Kandasamy and Nagaraj 2024),
     PS(A, G, Γ, b, α, K), options 1 and 2, and appendix A.1; `spread="clock"` and "midpoint" are ours.
     """
