@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import typer
 
-from benchmarks import ladder, langevin, multilevel, noise, parallel, poisson_diffusion, substeps
+from benchmarks import ladder, langevin, multilevel, noise, parallel, poisson_diffusion, poisson_order, substeps
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
     multilevel.main()
     substeps.main()
     langevin.main(peers=all(find_spec(name) for name in ("jax", "diffrax", "blackjax")))
+    poisson_order.main()
     poisson_diffusion.main()
     parallel.main()
 

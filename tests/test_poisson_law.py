@@ -32,7 +32,7 @@ def slope(label, steps):
     ],
 )
 def test_weak_order(label, order):
-    """With K fixed the fine chain is Euler at h/K, of order 1; K in proportion to 1/h gives 2. Exact: no false alarm."""
+    """With K fixed the fine chain is Euler at h/K, of order 1; K ∝ 1/h gives 2. Exact."""
     assert slope(label, 128) == pytest.approx(order, abs=0.1)
 
 
@@ -86,18 +86,20 @@ def test_reduced_noise_takes_off_what_the_draws_add(draws):
     The noise of a step is what the run without correction (Euler) has moved by.
     """
     process, h = md.Overdamped(0.4), 0.2
-    start, K = torch.zeros(40_000, 1, dtype=torch.float64), 64
+    start, substeps = torch.zeros(40_000, 1, dtype=torch.float64), 64
 
     def after(method):
         run = md.steps(lambda x: -x, method, process, start=start, dtype=torch.float64)
         return next(run).x.flatten()
 
     noise = after(md.Euler(2))
-    plain, reduced = (after(md.PoissonMidpoint(2, substeps=K, draws=draws, reduce_noise=r)) for r in (False, True))
+    plain, reduced = (
+        after(md.PoissonMidpoint(2, substeps=substeps, draws=draws, reduce_noise=r)) for r in (False, True)
+    )
     kept = 1 + (reduced - plain) / noise
     assert float(kept.min()) > -1e-9
     taken = float((1 - kept.square()).mean()) * 2 * h
-    added = [step_law(process, h, draws, K, random=r).noise[0] for r in (True, False)]
+    added = [step_law(process, h, draws, substeps, random=r).noise[0] for r in (True, False)]
     assert taken == pytest.approx(added[0] - added[1], rel=0.06)
 
 

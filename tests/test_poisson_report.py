@@ -37,10 +37,11 @@ def record(monkeypatch):
 
 def test_first_calls_are_those_within_the_references_interval(record):
     table = poisson_report.reached().splitlines()
-    assert table[2] == "| **Poisson midpoint, single** | 19, 39 | 19 | 39 |"
+    assert "at most 12.0 (distance there)" in table[0]
+    assert table[2] == "| **Poisson midpoint, single** | 19, 39 | 19 (11.9 ± 2.0) | 39 (1.0 ± 2.0) |"
     assert table[3] == "| DDPM | 20, 40 | not by 40 | not by 40 |"
     record["entries"][1] |= distance(0.012)
-    assert poisson_report.reached().splitlines()[3] == "| DDPM | 20, 40 | 40 | not by 40 |"
+    assert poisson_report.reached().splitlines()[3] == "| DDPM | 20, 40 | 40 (12.0 ± 2.0) | not by 40 |"
 
 
 def test_every_peer_is_shown_at_its_best_spacing(record):
@@ -48,7 +49,19 @@ def test_every_peer_is_shown_at_its_best_spacing(record):
         record["entries"] += [entry("peer", f"diffusers UniPC, {spacing}", calls, kernel, 0.01) for calls in (5, 10)]
     record["entries"].append(entry("poisson", "Poisson midpoint, paper's variant 2", 39, 0.5, 0.5))
     table = poisson_report.best_of_each().splitlines()
-    assert table[2:] == ["| **Poisson midpoint, single** | 19 |", "| DDPM | not by 40 |", "| diffusers UniPC | 5 |"]
+    assert table[2:5] == [
+        "| **Poisson midpoint, single** | 19 (11.9 ± 2.0) | 39 (1.0 ± 2.0) |",
+        "| DDPM | not by 40 | not by 40 |",
+        "| diffusers UniPC | 5 (11.0 ± 2.0) | not by 10 |",
+    ]
+    assert table[-1].endswith("that of DDPM in 1000 calls to real digits is 10.0 ± 2.0.")
+
+
+def test_orders_are_those_of_the_record():
+    table = poisson_report.orders().splitlines()
+    assert table[2].startswith("| Euler | ")
+    assert table[2].endswith(" | 1.00 |")
+    assert table[-6].startswith("| Euler | ")
 
 
 def test_real_digits_stand_beside_every_figure(record):
