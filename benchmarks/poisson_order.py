@@ -21,12 +21,12 @@ STEPS = tuple(2**k for k in range(2, 11))
 TARGETS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 PROCESS = md.Overdamped(HORIZON)
 METHODS: dict[str, tuple[SubstepDraws | None, Callable[[float], int]]] = {
-    "Euler": (None, lambda h: 1),
-    f"independent, K = {FIXED}": ("independent", lambda h: FIXED),
-    f"single, K = {FIXED}": ("single", lambda h: FIXED),
+    "Euler": (None, lambda _: 1),
+    f"independent, K = {FIXED}": ("independent", lambda _: FIXED),
+    f"single, K = {FIXED}": ("single", lambda _: FIXED),
     "independent, K = 2/h": ("independent", lambda h: math.ceil(CONSTANT / h)),
     "single, K = 2/h": ("single", lambda h: math.ceil(CONSTANT / h)),
-    "midpoint": ("midpoint", lambda h: 2),
+    "midpoint": ("midpoint", lambda _: 2),
 }
 
 
