@@ -70,6 +70,13 @@ def test_a_run_is_the_ode_and_langevin_dynamics_in_turn(ddpm, how):
     assert torch.allclose(found.samples, denoiser.predict(x, float(times[-1]), "sample", {}), atol=1e-9, rtol=0)
 
 
+def test_every_third_state_is_saved_across_blocks(target, ddpm):
+    """At the same times as of a method that goes step by step."""
+    methods = md.PredictorCorrector(md.Picard(14, blocks=3), md.Picard(4)), md.Euler(14)
+    found = [md.sample(target.denoiser(ddpm), m, md.Diffusion(ddpm, 0), count=1, save=3) for m in methods]
+    assert found[0].trajectory_times == pytest.approx(found[1].trajectory_times)
+
+
 def test_the_law_of_a_mixture_is_kept(target, ddpm):
     """Moments within five standard errors, kernel distance as between exact samples.
 
