@@ -2,6 +2,7 @@
 
     python -m benchmarks.parallel             # about two hours on two idle cores, nine tenths of them at 1,000 steps
     python -m benchmarks.parallel --resume    # goes on where a stopped run was
+    python -m benchmarks.parallel --only window --steps 60    # measures these again, at the recorded costs
 
 The error is the squared distance at the last time to the sequential run with the same noise, over the variance of its
 values. After each round it is compared with 1e-2, 1e-3 and 1e-4. The critical path counts calls one after another, each
@@ -36,6 +37,8 @@ MOST_ROUNDS = 40
 BATCH = 16  # images of the calls whose time is measured
 ROWS = 64
 WINDOW = 20
+TOLERANCES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # of windows, ours and the peers'
+WHOLE = (60, 200)  # steps at which the peers run with one window over all steps, too: at 1,000 it takes hours
 PARAREAL = "parareal with larger steps (SRDS)"
 
 
@@ -77,6 +80,12 @@ def choices_on_karras() -> Iterator[tuple[str, dict[str, object]]]:
         yield f"{label}, Karras grid", known[label]
 
 
+def windows() -> Iterator[tuple[str, dict[str, object]]]:
+    """(label, settings of Picard) of what runs in a window: as many rows a call as the windowed peers."""
+    for label in ("", "secant", "gaussian, secant"):
+        yield f"window of {WINDOW}{', ' if label else ''}{label}", dict(choices())[label or "plain Picard"]
+
+
 class Bench:
     """One η, number of steps and grid: the sequential run, and all that is measured against it."""
 
@@ -91,10 +100,9 @@ class Bench:
             level.net.register_forward_pre_hook(lambda *_, name=level.name: self.invocations.update([name]))
         self._known: tuple[Tensor, Tensor] | None = None
 
-    @property
-    def peer(self) -> str:
+    def peer(self, window: str) -> str:
         """The name of diffusers' parallel scheduler of this process."""
-        return f"diffusers {'DDPM' if self.eta else 'DDIM'}Parallel, window {WINDOW}"
+        return f"diffusers {'DDPM' if self.eta else 'DDIM'}Parallel, window {window}"
 
     @property
     def sequential(self) -> tuple[Tensor, Tensor]:
@@ -105,15 +113,17 @@ class Bench:
             self._known = path[0], path[1]
         return self._known
 
-    def measure(self) -> None:
-        """All that is not there yet; windows and peers on the usual grid alone."""
+    def measure(self, only: str | None = None) -> None:
+        """All that is not there yet, or again what has `only` in its label; windows and peers on one grid alone."""
         chosen = choices() if self.grid == "blend" else choices_on_karras()
         jobs = {label: partial(self.by_round, label, settings) for label, settings in chosen}
         if self.grid == "blend":
-            jobs |= {f"window of {WINDOW}": self.window, self.peer: self.paradigms}
+            jobs |= {label: partial(self.window, label, settings) for label, settings in windows()}
+            sizes = {str(WINDOW): WINDOW} | ({"of all steps": self.steps} if self.steps in WHOLE else {})
+            jobs |= {self.peer(name): partial(self.paradigms, self.peer(name), size) for name, size in sizes.items()}
             jobs |= {PARAREAL: self.parareal} if self.eta == 0 else {}
         for label, job in jobs.items():
-            if not self.measured(label):
+            if not self.measured(label) if only is None else only in label:
                 job()
 
     def measured(self, label: str) -> bool:
@@ -156,28 +166,29 @@ class Bench:
         md.sample(self.ladder, method, self.process, count=self.count, callback=look)
         self.keep(label, "ours", history)
 
-    def window(self) -> None:
+    def window(self, label: str, settings: dict[str, object]) -> None:
         """A sliding window, at falling tolerances."""
         history = []
-        for tolerance in (1e-2, 1e-3, 1e-4):
+        for tolerance in TOLERANCES:
             self.invocations.clear()
-            method = md.Picard(self.steps, self.grid, window=WINDOW, tolerance=tolerance)
+            method = md.Picard(self.steps, self.grid, window=WINDOW, tolerance=tolerance, **settings)
             result = md.sample(self.ladder, method, self.process, count=self.count, save=self.steps - 1)
             error = float((result.trajectory[1] - self.sequential[1]).square().mean() / self.sequential[1].var())
             found = {"rounds": result.rounds - 1, "error": error, "calls": result.calls[self.ladder.top]}
-            history.append(found | {"critical_path": self.path(), "tolerance": tolerance})
+            found |= {"critical_path": self.path(), "tolerance": tolerance, "peak_rows": result.peak_rows / self.count}
+            history.append(found)
             if error <= ERRORS[-1]:
                 break
-        self.keep(f"window of {WINDOW}", "ours", history)
+        self.keep(label, "ours", history)
 
-    def paradigms(self) -> None:
+    def paradigms(self, label: str, window: int) -> None:
         """The parallel schedulers of diffusers, against their own sequential runs."""
         start, _ = self.sequential
         peer = Paradigms(self.ladder[self.ladder.top].net, "ddpm" if self.eta else "ddim", start, self.steps)
         wanted = peer.sequential()
         history = []
-        for tolerance in (0.1, 0.03, 0.01):
-            found = peer.run(WINDOW, tolerance)
+        for tolerance in TOLERANCES:
+            found = peer.run(window, tolerance)
             error = float((found.x - wanted).square().mean() / wanted.var())
             history.append(
                 {
@@ -186,11 +197,12 @@ class Bench:
                     "calls": found.calls,
                     "critical_path": found.sequential / self.steps,
                     "tolerance": tolerance,
+                    "peak_rows": min(window, peer.steps),
                 }
             )
             if error <= ERRORS[-1]:
                 break
-        self.keep(self.peer, "peer", history)
+        self.keep(label, "peer", history)
 
     def parareal(self) -> None:
         """SRDS: the same network with larger steps as the coarse propagator."""
@@ -212,6 +224,9 @@ def main(
     etas: Annotated[str, typer.Option(help="0 is the ODE, 1 the SDE.")] = "0,1",
     *,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what is there, measure the rest.")] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Keep what is there, measure again what has this in its label.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the result, under benchmarks/results.")] = "parallel",
 ) -> None:
     """Measure every choice that is not there yet."""
@@ -219,7 +234,7 @@ def main(
     for level in ladder:
         level.net = InParts(level.net)
     record = Record(name, {"benchmark": "parallel", "machine": machine("cpu"), "tolerance": TOLERANCE})
-    if resume and record.path.is_file():
+    if (resume or only) and record.path.is_file():
         record = Record.kept(name)  # with the costs that the entries there were counted with
         ladder.costs = Costs(record.header["seconds_per_call"], BATCH, "as recorded")
     else:
@@ -228,9 +243,9 @@ def main(
         record.write()
     for number in (int(part) for part in steps.split(",")):
         for eta in (float(part) for part in etas.split(",")):
-            Bench(ladder, eta, number, record).measure()
+            Bench(ladder, eta, number, record).measure(only)
             if number == 60:
-                Bench(ladder, eta, number, record, "karras").measure()
+                Bench(ladder, eta, number, record, "karras").measure(only)
 
 
 if __name__ == "__main__":

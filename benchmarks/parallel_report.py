@@ -55,16 +55,51 @@ def medians() -> str:
 
 
 def summary() -> str:
-    """Rounds to an error of 1e-3, and the critical path, of every choice at 60 and 1,000 steps."""
+    """Rounds to an error of 1e-3, critical path and rows a call, of every choice at 60 and 1,000 steps."""
     cases = [(steps, eta) for steps in (60, 1000) for eta in (0.0, 1.0)]
     found: dict[str, dict[tuple[int, float], str]] = {}
     for e in entries():
-        label = "diffusers' parallel scheduler, window 20" if e["label"].startswith("diffusers") else e["label"]
         short = e["reached"]["0.001"]
-        cell = f"{short['rounds']} ({short['critical_path']:.2f})" if short else "–"
-        found.setdefault(label, {})[e["steps"], e["eta"]] = cell
+        cell = f"{short['rounds']} ({short['critical_path']:.2f}; {_rows_a_call(short):.0f})" if short else "–"
+        found.setdefault(_name(e), {})[e["steps"], e["eta"]] = cell
     header = ["method", *(f"{'SDE' if eta else 'ODE'}, {steps} steps" for steps, eta in cases)]
-    return rows(header, [[label, *(cells.get(case, "") for case in cases)] for label, cells in found.items()])
+    table = rows(header, [[label, *(cells.get(case, "") for case in cases)] for label, cells in found.items()])
+    return f"{table}\n\nEach cell: rounds (critical path; rows of f5 in a call, the mean for each image). {samples()}"
+
+
+def samples() -> str:
+    """How many images and seeds stand behind the tables."""
+    images = {e["steps"]: e["images"] for e in entries()}
+    each = ", ".join(f"{count} at {steps:,} steps" for steps, count in sorted(images.items()))
+    return f"Means over few images of one seed: {each}; there are no error bars."
+
+
+def windows() -> str:
+    """What runs in a window, ours and the peers', by rows a call, to an error of 1e-3."""
+    lines = []
+    for e in sorted((e for e in entries() if "window" in e["label"]), key=lambda e: (e["steps"], e["eta"])):
+        short = e["reached"]["0.001"]
+        last = e["history"][-1]
+        line = ["SDE" if e["eta"] else "ODE", f"{e['steps']:,}", str(e["images"]), _name(e)]
+        if short is None:
+            lines.append([*line, f"not by {last['rounds']}", "", "", f"{last['error']:.1e}", ""])
+            continue
+        peak = f"{short['peak_rows']:.0f}" if "peak_rows" in short else "20"  # entries from before it was kept
+        found = [str(short["rounds"]), f"{short['calls']:.0f}", f"{_rows_a_call(short):.1f}", f"{short['error']:.1e}"]
+        lines.append([*line, *found, peak])
+    header = ["", "steps", "images", "method", "rounds", "calls of f5", "mean rows a call", "error", "peak rows"]
+    return rows(header, lines)
+
+
+def _name(entry: Entry) -> str:
+    """An entry's label, of the peer without the name of its scheduler, which is another for ODE and SDE."""
+    label: str = entry["label"]
+    return f"diffusers' parallel scheduler, {label.split(', ')[1]}" if label.startswith("diffusers") else label
+
+
+def _rows_a_call(found: dict[str, float]) -> float:
+    """Rows of the top level in one call, for each image, the mean over the rounds."""
+    return found["calls"] / found["rounds"]
 
 
 def where() -> str:
@@ -114,6 +149,8 @@ def plot(path: Path) -> None:
 
 SECTIONS = {
     "parallel-summary": summary,
+    "parallel-windows": windows,
+    "parallel-samples": samples,
     "parallel-60": lambda: by_steps(60),
     "parallel-200": lambda: by_steps(200),
     "parallel-1000": lambda: by_steps(1000),

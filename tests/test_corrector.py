@@ -1,9 +1,15 @@
-"""PIADM-ODE's corrector: the law of a mixture in 20 dimensions, and what a run of it counts and draws."""
+"""PIADM-ODE's corrector: exact on a Gaussian, the law of a mixture in 20 dimensions, what a run counts and draws."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 
 import multidrift as md
+from multidrift.noise.counter import Keys, Stream
+from multidrift.samplers.blocks import block_boundaries
+from multidrift.samplers.corrector import _VELOCITIES
 
 F64 = {"dtype": torch.float64}
 D = 20
@@ -25,19 +31,69 @@ def kernel_distance(x, y):
     return total
 
 
+@pytest.mark.parametrize("how", [{"window": 1}, {"tolerance": 1e-13}], ids=["sequential", "parallel"])
+def test_a_run_is_the_ode_and_langevin_dynamics_in_turn(ddpm, how):
+    """On a Gaussian, whose score is written out here: Euler's ODE, then Langevin dynamics by themselves, and so on.
+
+    They share the corrector's velocities and Brownian motion, of which each block has a stretch of its own; so that
+    they are equal to rounding, and a score that is off by any factor is seen.
+    """
+    mean, variance = torch.tensor([0.5, -0.3, 0.1], **F64), torch.tensor([0.05, 0.5, 2.0], **F64)
+    denoiser = md.GaussianMixture([1.0], [mean.tolist()], [torch.diag(variance).tolist()]).denoiser(ddpm)
+    process, blocks, steps, count = md.Diffusion(ddpm, 0), 3, 9, 5
+    dynamics = md.Underdamped(1.5, friction=3.0, beta=1.25)
+    method = md.PredictorCorrector(md.Picard(13, blocks=blocks, **how), md.Picard(steps, **how), dynamics)
+    seed = {"count": count, "seed": 4}
+    found = md.sample(denoiser, method, process, save=1, **seed, **F64)
+    times = md.grid_times(ddpm, 13)
+    ends = [0, *block_boundaries(process, times, blocks, "blend").tolist()]
+    whole = md.Underdamped(blocks * 1.5, friction=3.0, beta=1.25)
+    keys = Keys.of([4] * count, range(count), Stream.NOISE, torch.device("cpu"))
+    x = md.sample(denoiser, md.Euler(13), process, save=1, **seed, **F64).trajectory[0]
+    for block, (first, last) in enumerate(itertools.pairwise(ends)):
+        path = md.sample(denoiser, md.Euler(times=times[first : last + 1]), process, start=x, save=1, **F64).trajectory
+        assert torch.allclose(found.trajectory[first + 1 : last + 1], path[1:-1], atol=1e-9, rtol=0)
+        x = path[-2]
+        alpha, sigma = float(ddpm.alpha(times[last])), float(ddpm.sigma(times[last]))
+        at = np.append(np.linspace(block, block + 1, steps + 1) * 1.5, whole.horizon)
+        langevin = md.sample(
+            lambda u, alpha=alpha, sigma=sigma: sigma * (alpha * mean - sigma * u) / (alpha**2 * variance + sigma**2),
+            md.Euler(times=at[at < whole.horizon]),
+            whole,
+            start=x / sigma,
+            velocities=keys.normals([_VELOCITIES - block], (3,), torch.float64)[0] / 1.25**0.5,
+            save=1,
+            **seed,
+            **F64,
+        )
+        x = langevin.trajectory[steps] * sigma
+    assert torch.allclose(found.samples, denoiser.predict(x, float(times[-1]), "sample", {}), atol=1e-9, rtol=0)
+
+
+def test_every_third_state_is_saved_across_blocks(target, ddpm):
+    """At the same times as of a method that goes step by step."""
+    methods = md.PredictorCorrector(md.Picard(14, blocks=3), md.Picard(4)), md.Euler(14)
+    found = [md.sample(target.denoiser(ddpm), m, md.Diffusion(ddpm, 0), count=1, save=3) for m in methods]
+    assert found[0].trajectory_times == pytest.approx(found[1].trajectory_times)
+
+
 def test_the_law_of_a_mixture_is_kept(target, ddpm):
-    """Moments within five standard errors and the bias of the steps; kernel distance as between exact samples."""
+    """Moments within five standard errors, kernel distance as between exact samples.
+
+    By a union over 20 means and 210 covariances a right sampler without bias fails with a probability below 2e-4.
+    """
     method = md.PredictorCorrector(
         md.Picard(60, "piadm", blocks=4), md.Picard(20), md.Underdamped(horizon=2.0, friction=2.0)
     )
     found = md.sample(target.denoiser(ddpm), method, md.Diffusion(ddpm, 0), count=1200).samples.double()
-    error = target.covariance.diagonal().sqrt() / 1200**0.5
-    assert ((found.mean(0) - target.mean).abs() < 5 * error + 0.02).all()
-    assert ((torch.cov(found.T) - target.covariance).abs() < 0.12).all()
+    variance = target.covariance.diagonal()
+    spread = ((variance[:, None] * variance + target.covariance.square()) / 1200).sqrt()
+    assert ((found.mean(0) - target.mean).abs() < 5 * (variance / 1200).sqrt()).all()
+    assert ((torch.cov(found.T) - target.covariance).abs() < 5 * spread).all()
     null = [kernel_distance(target.sample(1200, seed=2 * s), target.sample(1200, seed=2 * s + 1)) for s in range(1, 8)]
     distance = kernel_distance(found, target.sample(1200, seed=0))
     print(f"  kernel distance {distance:.2g}, between exact samples up to {max(null):.2g}")
-    assert distance < 5 * max(map(abs, null))
+    assert distance < 3 * max(map(abs, null))
 
 
 def test_the_corrector_lowers_the_error_of_few_steps(target, ddpm):
@@ -58,7 +114,7 @@ def test_the_corrector_lowers_the_error_of_few_steps(target, ddpm):
         errors[name] = float((covariance - target.covariance).norm() / target.covariance.norm())
         rounds[name] = result.rounds
     print(f"  relative error of the covariance {errors}, rounds {rounds}")
-    assert errors["corrected"] < 0.75 * errors["alone"]
+    assert errors["corrected"] < 0.8 * errors["alone"]
 
 
 def test_samples_are_their_own(target, ddpm):

@@ -237,7 +237,7 @@ class _OneLayer(torch.nn.Module):
 def test_blocks_are_of_equal_length_in_log_snr(blocks, ddpm):
     process = md.Diffusion(ddpm)
     times = md.grid_times(ddpm, 200, "linspace") if blocks < 19 else md.grid_times(ddpm, 20)
-    ends = block_boundaries(process, times, blocks)
+    ends = block_boundaries(process, times, blocks, "linspace")
     assert len(ends) == blocks
     assert ends[-1] == len(times) - 1
     assert (np.diff(ends) > 0).all()

@@ -16,6 +16,25 @@ def test_a_warm_start_takes_fewer_rounds(denoiser):
     assert torch.allclose(other_grid.samples, wanted.samples, atol=1e-10)
 
 
+def test_a_warm_start_is_the_earlier_path_between_its_times(denoiser):
+    """Linear in time between two saved states, and without the data that ends a diffusion's trajectory."""
+    times = (999.0, 600.0, 200.0, 0.0)
+    known = md.sample(denoiser, md.Euler(times=times), count=2, save=1, **F64)
+    path = known.trajectory
+    assert path.shape[0] == len(times) + 1  # the states and the data
+    asked = md.Picard(times=(999.0, 700.0, 600.0, 50.0, 0.0), initial=known, rounds=1)
+    seen = []
+    counting = md.Denoiser(
+        lambda x, t: seen.append((t, x)) or denoiser.net(x, t), denoiser.schedule, "sample", shape=(2,)
+    )
+    md.sample(counting, asked, count=2, **F64)
+    first = seen[0][1].view(4, 2, 2)  # the states at all times but the last
+    wanted = torch.stack(
+        (path[0], path[1] + (path[0] - path[1]) * 100 / 399, path[1], path[3] + (path[2] - path[3]) / 4)
+    )
+    assert torch.allclose(first, wanted, atol=1e-12)
+
+
 def test_a_warm_start_with_velocities(mixture):
     process, gradient = md.Underdamped(2.0, friction=2.0), mixture.score
     cold = md.sample(gradient, md.Picard(40, tolerance=1e-8), process, count=3, shape=(2,), save=1, **F64)

@@ -22,6 +22,7 @@ from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
+from multidrift.samplers.piadm import piadm
 from multidrift.samplers.picard import ConvergenceWarning, Picard
 from multidrift.samplers.poisson import PoissonMidpoint
 from multidrift.samplers.result import Result, State
@@ -60,6 +61,7 @@ __all__ = [
     "forecasts",
     "grid_times",
     "method_from_dict",
+    "piadm",
     "pmm_variant",
     "potential",
     "recommended_variant",

@@ -23,7 +23,8 @@ def grid_times(schedule: Schedule, steps: int, grid: Grid = "blend", *, integer:
     - `"logsnr"`: equal steps of λ = log(α/σ)
     - `"karras"`: equal steps of (σ/α)^(1/7), Karras et al. 2022, equation 5
     - `"piadm"`: equal steps of the forward time of an Ornstein-Uhlenbeck process, s = log(1 + e^(−2λ)), down to s = 1,
-      then shrinking in proportion to s, PIADM, section 3 (its early stopping is the schedule's smallest time)
+      then shrinking in proportion to s, PIADM, section 3 (its early stopping is the schedule's smallest time; with
+      its own T, η and step, `md.piadm`)
     - `"linspace"`, `"leading"`, `"trailing"`: equal steps of t, placed as diffusers' `timestep_spacing` does
 
     `integer=True` rounds to training steps. Raises where that, or the schedule, leaves equal times.
@@ -41,8 +42,7 @@ def grid_times(schedule: Schedule, steps: int, grid: Grid = "blend", *, integer:
         case "piadm":
             ends = _shrinking(np.array([_first_log_snr(schedule), float(schedule.log_snr(schedule.t_min))]))
             places = np.linspace(ends[0], ends[1], steps)
-            forward = np.where(places > 0, places + 1.0, np.exp(np.minimum(places, 0.0)))
-            times = schedule.time(-0.5 * np.log(np.expm1(forward)))
+            times = time_at(schedule, np.where(places > 0, places + 1.0, np.exp(np.minimum(places, 0.0))))
         case "linspace":
             times = np.linspace(schedule.t_max, schedule.t_min, steps)
         case "leading":
@@ -72,6 +72,16 @@ def check_times(schedule: Schedule, times: Sequence[float] | Floats, *, integer:
     return values
 
 
+def forward_time(log_snr: Floats) -> Floats:
+    """The time s that an Ornstein-Uhlenbeck process dx = −x/2 dt + dB takes from the data to a λ: log(1 + e^(−2λ))."""
+    return np.logaddexp(0.0, -2.0 * log_snr)
+
+
+def time_at(schedule: Schedule, forward: Floats) -> Floats:
+    """The times of a schedule at which an Ornstein-Uhlenbeck process has run for `forward`."""
+    return schedule.time(-0.5 * np.log(np.expm1(forward)))
+
+
 def _first_log_snr(schedule: Schedule) -> float:
     """λ at the first time, or just below it where the schedule starts from pure noise (λ = −∞)."""
     first = float(schedule.log_snr(schedule.t_max))
@@ -80,7 +90,7 @@ def _first_log_snr(schedule: Schedule) -> float:
 
 def _shrinking(log_snr: Floats) -> Floats:
     """A measure of λ in which the steps of PIADM are equal: s − 1 above s = 1, log s below."""
-    forward = np.logaddexp(0.0, -2.0 * log_snr)
+    forward = forward_time(log_snr)
     return np.where(forward > 1.0, forward - 1.0, np.log(forward))
 
 

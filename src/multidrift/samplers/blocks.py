@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.grids import Grid, forward_time
 from multidrift.processes.process import Process
 
 Floats = NDArray[np.float64]
@@ -25,15 +26,15 @@ def check_blocks(blocks: object) -> int | tuple[float, ...]:
     return tuple(float(time) for time in blocks)  # type: ignore[attr-defined]  # likewise
 
 
-def block_boundaries(process: Process, times: Floats, blocks: int | Sequence[float]) -> Indices:
+def block_boundaries(process: Process, times: Floats, blocks: int | Sequence[float], grid: Grid) -> Indices:
     """The number of the last point of each block, increasing, the run's end the last of all.
 
-    A number of blocks makes them of equal length in the process's own place, λ or time; both kinds of boundaries are
-    moved to the nearest times of the grid. Raises where there are more blocks than steps.
+    A number of blocks makes them of equal length: in the process's own place, λ or time, and of a diffusion on grid
+    "piadm" in the forward time s = log(1 + e^(−2λ)), PIADM, section 3. Both kinds of boundaries are moved to the
+    nearest times of the grid. Raises where there are more blocks than steps.
     """
     steps = len(times) - 1
-    places = process.place(times)
-    places[0] = places[1] if np.isneginf(places[0]) else places[0]  # a start from pure noise lies at λ = −∞
+    places = _places(process, times, grid)
     if isinstance(blocks, int):
         require(blocks <= steps, "blocks", blocks, f"at most one a step, {steps}")
         wanted = np.linspace(places[0], places[-1], blocks + 1)[1:-1]
@@ -41,7 +42,7 @@ def block_boundaries(process: Process, times: Floats, blocks: int | Sequence[flo
         ends = np.asarray(blocks, dtype=np.float64)
         inside = (ends - times[0]) * (ends - times[-1]) < 0
         require(bool(inside.all()), "blocks", tuple(blocks), f"times between {times[0]:g} and {times[-1]:g}")
-        wanted = process.place(ends)
+        wanted = _places(process, ends, grid)
         require(bool(np.all(np.diff(wanted) > 0)), "blocks", tuple(blocks), "times in the order of the run")
     count = len(wanted) + 1
     if count > steps:
@@ -51,3 +52,11 @@ def block_boundaries(process: Process, times: Floats, blocks: int | Sequence[flo
     number = np.arange(1, count)
     forward = np.maximum.accumulate(np.maximum(nearest, number) - number) + number
     return np.append(np.minimum(forward, steps - count + number), steps).astype(np.intp)
+
+
+def _places(process: Process, times: Floats, grid: Grid) -> Floats:
+    """Where times lie on the line that blocks are of equal length on, increasing and finite."""
+    places = process.place(times)
+    if len(places) > 1 and np.isneginf(places[0]):  # a start from pure noise lies at λ = −∞
+        places[0] = places[1]
+    return -forward_time(places) if grid == "piadm" and process.model_schedule is not None else places

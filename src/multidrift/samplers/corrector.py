@@ -80,14 +80,16 @@ class PredictorCorrector(Method):
             self.predictor.blocks if isinstance(self.predictor.blocks, int) else len(tuple(self.predictor.blocks)) + 1
         )
         top = list(calls)[-1]
-        return calls | {top: calls[top] + blocks * self.corrector.number_of_steps**2 / 2}
+        steps = self.corrector.number_of_steps
+        rounds = steps / 2 if self.corrector.rounds is None else min(self.corrector.rounds, steps)
+        return calls | {top: calls[top] + blocks * steps * rounds}
 
     def walk(self, run: Run) -> Iterator[State]:
         """For each block: x ← the ODE's path to its end; (u, w) ← Langevin dynamics from (x, N(0, 1)); x ← u."""
         require(not run.process.noisy, "process", "noise", "a process without: Diffusion(schedule, eta=0)")
         schedule = run.process.model_schedule
         assert schedule is not None  # only diffusions are without noise
-        ends = [0, *block_boundaries(run.process, run.times, self.predictor.blocks).tolist()]
+        ends = [0, *block_boundaries(run.process, run.times, self.predictor.blocks, self.grid).tolist()]
         # One long run, of which each block takes its part, so that no noise is used twice.
         dynamics = replace(self.dynamics, horizon=self.dynamics.horizon * (len(ends) - 1))
         path = BrownianPath(dynamics, run.noise_keys, run.start.shape[1:], run.start.dtype)
@@ -95,12 +97,12 @@ class PredictorCorrector(Method):
         whole = replace(self.predictor, blocks=1)
         for block, (first, last) in enumerate(pairwise(ends)):
             part = replace(run, times=run.times[first : last + 1], start=x)
-            reached = yield from _reported(whole.rounds(part), partial(_renumbered, first=first, total=total))
+            reached = yield from _reported(whole.iterate(part), partial(_renumbered, first=first, total=total))
             t = float(run.times[last])
             sigma = float(schedule.sigma(t))
             langevin = self._langevin(run, reached / sigma, block, _AtOneTime(run.evaluator, t, sigma), dynamics, path)
             at_step = partial(_at_step, step=last, total=total, t=t, sigma=sigma)
-            phase = yield from _reported(self.corrector.rounds(langevin), at_step)
+            phase = yield from _reported(self.corrector.iterate(langevin), at_step)
             x = phase[..., 0] * sigma
         yield from run.final(x)
 

@@ -34,12 +34,15 @@ class ConvergenceWarning(UserWarning):
 class Picard(Method):
     """Euler's path found in parallel: each round evaluates D at all open time points and sums the steps anew.
 
-    - `blocks`: number of blocks of equal length in λ (Langevin: in time), solved one after another, or the times at
-      which blocks end; `window`: at most so many steps at once, moving on as points settle
+    - `blocks`: number of blocks of equal length in λ (on grid "piadm" in the forward time of PIADM; Langevin: in
+      time), solved one after another, or the times at which blocks end; `window`: at most so many steps at once,
+      moving on as points settle
     - `tolerance`: a time point is settled when the root mean square over one sample's coordinates of its change is at
       most tolerance·σ(t) (Langevin: tolerance·√(2h/β)), and so are those before it; `absolute` drops the factor
     - `max_rounds`: rounds after which a time point is taken as it is, with a `ConvergenceWarning`; by default as many
       as are needed, at most one a step, as each round makes one point exact
+    - `rounds`: in their place exactly so many rounds for every time point, fewer only where a point is exact before;
+      `tolerance` then decides nothing but `result.converged`, and there is no warning
     - `coarse`: a cheaper level of the ladder that is integrated step by step while the rounds iterate on the
       difference alone (ladder Picard); "gaussian", the ladder's closed form; several, cheapest first, each solved on
       the one below it; or "auto": the choice, `coarse_every` included, that `forecasts` puts first
@@ -56,7 +59,8 @@ class Picard(Method):
     out of range, a coarse level that the ladder does not have or that is its top, and on a tolerance below the
     precision of the network.
 
-    Source: PIADM (Chen et al. 2024), Algorithms 1 and 2; ParaDiGMS (Shih et al. 2023) for `window`; `coarse` is ours.
+    Source: ParaDiGMS (Shih et al. 2023) for `window`; PIADM (Chen et al. 2024) for `blocks`: Algorithm 1 (η = 1) and
+    the predictor of Algorithm 2 (η = 0) are `holds="score"` with the settings of `md.piadm`; `coarse` is ours.
     """
 
     blocks: int | Sequence[float] = 1
@@ -64,6 +68,7 @@ class Picard(Method):
     tolerance: float = 1e-3
     absolute: bool = False
     max_rounds: int | None = None
+    rounds: int | None = None
     coarse: str | Sequence[str] | None = None
     coarse_every: int = 1
     accelerate: str | None = None
@@ -72,10 +77,11 @@ class Picard(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "blocks", check_blocks(self.blocks))
-        for name in ("window", "max_rounds"):
+        for name in ("window", "max_rounds", "rounds"):
             value = getattr(self, name)
             good = value is None or (type(value) is int and value >= 1)
             require(good, name, value, "None or an integer of at least 1")
+        require(self.rounds is None or self.max_rounds is None, "max_rounds", self.max_rounds, "None with rounds=")
         require(0 < self.tolerance < math.inf, "tolerance", self.tolerance, "a positive number")
         every = self.coarse_every
         require(type(every) is int and every >= 1, "coarse_every", every, "an integer of at least 1")
@@ -111,13 +117,14 @@ class Picard(Method):
         return replace(self, coarse=best.coarse or None, coarse_every=best.coarse_every)
 
     def forecast(self, model: Model) -> Forecast:
-        """The rounds that this choice is assumed to take, its critical path and when it pays."""
+        """The rounds that this choice is assumed to take as one block, its critical path and when it pays."""
         method = self.for_model(model)
         method.levels_of(model)  # refuses what does not fit
-        return forecast(model, self.number_of_steps, method.coarse_levels, method.coarse_every)
+        rounds = None if self.rounds is None else min(self.rounds, self.number_of_steps)
+        return forecast(model, self.number_of_steps, method.coarse_levels, method.coarse_every, rounds)
 
     def expected_calls(self, model: Model) -> dict[str, float]:
-        """An upper bound: every point in every round that `forecasts` assumes of this choice."""
+        """An upper bound: every point in every round, of `rounds` or those that `forecasts` assumes of this choice."""
         method = self.for_model(model)
         if method is not self:
             return method.expected_calls(model)
@@ -146,19 +153,20 @@ class Picard(Method):
 
     def walk(self, run: Run) -> Iterator[State]:
         """The rounds, then the last evaluation of a diffusion."""
-        x = yield from self.rounds(run)
+        x = yield from self.iterate(run)
         yield from run.final(x)
 
-    def rounds(self, run: Run) -> Generator[State, None, Tensor]:
+    def iterate(self, run: Run) -> Generator[State, None, Tensor]:
         """D ← D^K(x), x ← the path of D^c(x) + [D − D^c(old x)]; until x stands still (coarse=None: D^c = 0).
 
         Returns the states at the last time.
         """
         points = Points(run, tolerance_scale(run.process, run.times, absolute=self.absolute))
-        tolerance = self._checked_tolerance(run)
+        tolerance = self.tolerance if self.rounds is not None else self._checked_tolerance(run)
+        most_rounds = self.rounds or self.max_rounds or points.steps
         sweep = self._sweep(points, run)
         first_states = self._first_states(points, sweep, run)
-        boundaries = block_boundaries(run.process, run.times, self.blocks)
+        boundaries = block_boundaries(run.process, run.times, self.blocks, self.grid)
         anderson = Anderson(points) if self.accelerate == "anderson" else None
         correction = Secant(points) if self.accelerate == "secant" else Held(points)
         while not points.done:
@@ -169,11 +177,11 @@ class Picard(Method):
             drift = points.drift(run.levels[-1], opened)
             correction.found(drift - sweep.used, opened)
             sweep.run(correction, settled)
-            residual = points.settle(before, tolerance, self.max_rounds or points.steps)
+            residual = points.settle(before, tolerance, most_rounds, by_rounds=self.rounds is not None)
             if anderson is not None:
                 anderson.accelerate(before, opened)
             yield points.state(correction.values + sweep.used, residual, int(settled.min()))
-        if points.unconverged:
+        if points.unconverged and self.rounds is None:
             warnings.warn(
                 f"max_rounds: {self.max_rounds} rounds were not enough: the largest change left is "
                 f"{points.unconverged:.2g}, above tolerance={self.tolerance:g}",

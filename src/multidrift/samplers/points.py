@@ -154,18 +154,21 @@ class Points:
         moved = (self.x - before)[1:].detach().double().flatten(2).square().mean(dim=2).sqrt().cpu().numpy()
         return np.where(opened, moved / self.scale[1:, None], 0.0)
 
-    def settle(self, before: Tensor, tolerance: float, most_rounds: int) -> float:
+    def settle(self, before: Tensor, tolerance: float, most_rounds: int, *, by_rounds: bool = False) -> float:
         """Move every sample's settled point on after a round that took the states from `before` to `x`.
 
         The first point that moved by more than the tolerance is settled as well: it was computed from points that
         did not, the first of all from points that were final. So is one after `most_rounds` rounds; `unconverged`
-        keeps the largest change of such points. Returns the largest change, over its scale.
+        keeps the largest change of such points. Where `by_rounds` a point that stands still is not settled for that:
+        every round then settles one point and those that have had all their rounds. Returns the largest change, over
+        its scale.
         """
         opened = self.open()
         changes = self.changes(before, opened)  # entry n is of point n + 1
         self._rounds += opened
         moved = changes > tolerance
-        first_moved = np.where(moved.any(axis=0), moved.argmax(axis=0) + 1, self.ends)
+        going = opened if by_rounds else moved
+        first_moved = np.where(going.any(axis=0), going.argmax(axis=0) + 1, self.ends)
         worn = np.where(opened & (self._rounds >= most_rounds), np.arange(1, self.steps + 1)[:, None], 0).max(axis=0)
         given_up = moved & (np.arange(1, self.steps + 1)[:, None] > first_moved) & (self._rounds >= most_rounds)
         self.unconverged = max(self.unconverged, float(np.where(given_up, changes, 0.0).max()))
