@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.drifts.conditioning import check_conditioning
 from multidrift.drifts.drift import Drift
 from multidrift.noise.counter import Keys, Stream
 from multidrift.noise.path import BrownianPath
@@ -90,6 +91,7 @@ def prepare(
     require(start is None or isinstance(start, Tensor), "start", type(start).__name__, "a tensor [count, …]")
     process = process_for(model, process)
     batch = _batch(count, seed, first, start)
+    conditioning = check_conditioning(conditioning, len(batch))
     made = method if isinstance(method, Plan) else None
     method = method_from_dict(method.method) if isinstance(method, Plan) else method.for_model(model)
     levels = method.levels_of(model)
@@ -110,7 +112,7 @@ def prepare(
         times=times,
         start=state if grad else state.detach(),
         levels=tuple(levels),
-        evaluator=Evaluator(levels, len(batch), conditioning or {}, batch_size, memory_limit, grad=grad),
+        evaluator=Evaluator(levels, len(batch), conditioning, batch_size, memory_limit, grad=grad),
         path=path,
         plan=plan,
         choices=_choices(method, plan, batch, where),
