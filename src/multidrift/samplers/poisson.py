@@ -103,7 +103,7 @@ class _Corrections:
         if method.draws == "midpoint":
             self.places = _middles(run.process, run.times)
         else:
-            fine = run.process.refined(run.times, method.grid if method.times is None else None, method.substeps)
+            fine = run.process.refined(run.times, method.spacing(run.process), method.substeps)
             self.places = fine[:-1].reshape(-1, method.substeps)  # [steps, K]: where each substep starts
             ends = np.repeat(run.times[1:], method.substeps)
             lengths = run.process.intervals(fine[:-1], fine[1:], anchor=ends).dtau
