@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from multidrift.drifts.drift import Drift, Network
 from multidrift.drifts.ladder import Ladder, as_drift
+from multidrift.noise.counter import check_seed
 from multidrift.plans.plan import Plan
 from multidrift.plans.probabilities import counted_calls
 from multidrift.processes.diffusion import Diffusion
@@ -106,6 +107,7 @@ class Method(ABC):
         Where samples have draws of their own, they are those of samples `first` to `first + count − 1`.
         """
         model = as_model(model)
+        check_seed("seed", seed)
         return self.for_model(model).plan_for(model, process_for(model, process), seed, range(first, first + count))
 
     def plan_for(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Plan:
