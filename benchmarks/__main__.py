@@ -4,12 +4,23 @@ from importlib.util import find_spec
 
 import typer
 
-from benchmarks import ladder, langevin, multilevel, noise, parallel, poisson_diffusion, poisson_order, substeps
+from benchmarks import (
+    grids,
+    ladder,
+    langevin,
+    multilevel,
+    noise,
+    parallel,
+    poisson_diffusion,
+    poisson_order,
+    substeps,
+)
 
 
 def main() -> None:
     """Run all benchmarks with their standard settings; diffrax and blackjax where the extra `peers` is installed."""
     noise.main()
+    grids.main()
     ladder.main()
     multilevel.main()
     substeps.main()

@@ -67,7 +67,7 @@ def half_precision(ladder: md.Ladder, training: Path, steps: int) -> dict[str, f
     Beside it stands what the ladder itself is off by: the distance of f4's samples from f5's.
     """
     images = split(load_images(DATA), 0.1, seed=0).train
-    method, count, found = md.Euler(50), 16, {}
+    method, count, found = md.Euler(50, "blend"), 16, {}
     for size in SIZES:
         trainer = LevelTrainer(size, md.schedules.ddpm(), images, TrainingSettings(steps=steps), torch.device("cpu"))
         trainer.resume(training / CHECKPOINTS / size.name)

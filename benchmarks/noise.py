@@ -37,7 +37,7 @@ def free_run(eta: float) -> None:
     """A whole run whose drift costs nothing."""
     schedule = md.schedules.ddpm()
     free = md.Denoiser(lambda x, t: x, schedule, "sample", shape=(1, 28, 28))  # noqa: ARG005 (a network's signature)
-    md.sample(free, md.Euler(STEPS), md.Diffusion(schedule, eta), count=16, progress=False)
+    md.sample(free, md.Euler(STEPS, "blend"), md.Diffusion(schedule, eta), count=16, progress=False)
 
 
 def main() -> None:

@@ -91,7 +91,7 @@ class Settings:
 
     def reference(self) -> Setting:
         """1,000 calls of DDPM, from noises that no other run has."""
-        method = md.Euler(REFERENCE_CALLS)
+        method = md.Euler(REFERENCE_CALLS, "blend")
         return self.ours("reference", REFERENCE, REFERENCE_CALLS, method, self.process(1.0), seed=1)
 
     def process(self, eta: float) -> md.Diffusion:
@@ -101,16 +101,16 @@ class Settings:
     def euler(self) -> Iterator[Setting]:
         """DDPM and DDIM."""
         for calls in SDE_CALLS:
-            yield self.ours("euler", "DDPM", calls, md.Euler(calls), self.process(1.0))
+            yield self.ours("euler", "DDPM", calls, md.Euler(calls, "blend"), self.process(1.0))
         for calls in SDE_CALLS[:3]:
-            yield self.ours("euler", "DDIM", calls, md.Euler(calls), self.process(0.0))
+            yield self.ours("euler", "DDIM", calls, md.Euler(calls, "blend"), self.process(0.0))
 
     def multistep(self) -> Iterator[Setting]:
         """Second order, with and without noise."""
         for calls in PEER_SDE_CALLS:
-            yield self.ours("multistep", "Multistep, η = 1", calls, md.Multistep(calls), self.process(1.0))
+            yield self.ours("multistep", "Multistep, η = 1", calls, md.Multistep(calls, "blend"), self.process(1.0))
         for calls in ODE_CALLS:
-            yield self.ours("multistep", "Multistep, η = 0", calls, md.Multistep(calls), self.process(0.0))
+            yield self.ours("multistep", "Multistep, η = 0", calls, md.Multistep(calls, "blend"), self.process(0.0))
 
     def peer(self) -> Iterator[Setting]:
         """The solvers of diffusers, over three spacings."""
@@ -148,7 +148,7 @@ class Settings:
 
     def _poisson(self, label: str, calls: int, process: md.Diffusion, **settings: str) -> Setting:
         steps = (calls + 1) // 2  # 2(steps − 1) + 1 calls, one less than an even number
-        method = md.PoissonMidpoint(steps, substeps=round(SUBSTEPS / (steps - 1)), **settings)
+        method = md.PoissonMidpoint(steps, substeps=round(SUBSTEPS / (steps - 1)), **{"grid": "blend"} | settings)
         return self.ours("poisson", label, calls, method, process)
 
 

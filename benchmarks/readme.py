@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import langevin_report, parallel_report, poisson_report
+from benchmarks import grids, langevin_report, parallel_report, poisson_report
 from benchmarks.tables import Entry, machine, results, rows
 from multidrift.processes.files import write_whole
 from multidrift.report.comparison import write_figure
 
 ROOT = Path(__file__).parent.parent
-_PAGES = ("multilevel", "ladder", "poisson", "langevin", "picard")
+_PAGES = ("multilevel", "ladder", "poisson", "langevin", "picard", "how-it-works")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _PAGES))
 PLOT = ROOT / "docs" / "multilevel.png"
 
@@ -187,6 +187,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     **parallel_report.SECTIONS,
     **poisson_report.SECTIONS,
     **langevin_report.SECTIONS,
+    **grids.SECTIONS,
 }
 
 

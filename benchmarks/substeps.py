@@ -24,7 +24,9 @@ STEPS = 20
 
 def digits(model: md.Denoiser, substeps: int, draws: str) -> md.Result:
     """Sixteen images of 28×28 pixels."""
-    return md.sample(model, md.PoissonMidpoint(STEPS, substeps=substeps, draws=draws), count=16, progress=False)
+    return md.sample(
+        model, md.PoissonMidpoint(STEPS, "blend", substeps=substeps, draws=draws), count=16, progress=False
+    )
 
 
 def chains(substeps: int, process: md.Overdamped | md.Underdamped) -> md.Result:

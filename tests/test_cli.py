@@ -126,6 +126,8 @@ def test_demo_writes_a_picture_and_a_plot(tmp_path):
     assert done.returncode == 0, done.stderr
     for row in ("Euler", "Multistep", "independent", "systematic", "midpoint"):
         assert row in done.stderr
+    stages = [line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.endswith(" …")]
+    assert [words.split()[0] for words in stages] == ["measuring", "reference:", "5", "5", "5"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo-error.png", "demo.png"]
 
 

@@ -78,6 +78,19 @@ def test_table_has_a_row_a_method(ladder, ddpm):
     assert table(outcomes, "title").row_count == len(outcomes)
 
 
+def test_the_table_says_where_seconds_are_not_the_planned_ones(ladder, ddpm):
+    """A fifth off is let pass; more is shown beside the plan, with a note."""
+    reference = md.sample(ladder, md.Euler(9), count=3).samples
+    (found,) = compare(ladder, reference, [Contender("Euler", md.Euler(8))], md.Diffusion(ddpm))
+    assert found.planned == pytest.approx(8 * 1.0 * 3 / 4)  # 8 calls of f5, a second for 4 samples, 3 samples
+    for seconds, told in ((6.0, False), (7.1, False), (4.9, False), (7.3, True), (4.7, True)):
+        shown = table([dataclasses.replace(found, seconds=seconds)], "title")
+        cell = next(iter(shown.columns[1].cells))
+        assert cell == (f"{seconds:.2f} (planned 6.00)" if told else f"{seconds:.2f}")
+        assert ("not equal seconds" in str(shown.caption)) == told
+    assert table([dataclasses.replace(found, planned=None)], "title").caption is None
+
+
 def test_a_plot_of_the_rounds(tmp_path, denoiser):
     runs = {f"{n} blocks": md.sample(denoiser, md.Picard(20, blocks=n), count=2) for n in (1, 3)}
     residual_plot(runs, tmp_path / "rounds.png", tolerance=1e-3)

@@ -20,7 +20,7 @@ def network(ddpm):
         (lambda: md.Euler(1), "steps: got 1; it takes an integer of at least 2"),
         (lambda: md.Euler(20.0), "steps: got 20.0"),
         (lambda: md.Euler(), "steps: got None"),
-        (lambda: md.Euler(20, "quadratic"), "grid: got 'quadratic'; it takes blend, logsnr"),
+        (lambda: md.Euler(20, "quadratic"), "grid: got 'quadratic'; it takes None, blend, logsnr"),
         (lambda: md.Euler(3, times=(9, 5)), "steps: got 3; it takes 2"),
         (lambda: md.Multistep(20, order=4), "order: got 4; it takes 1, 2 or 3"),
         (lambda: md.schedules.ddpm("cosine"), "beta: got 'cosine'"),

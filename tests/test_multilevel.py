@@ -192,10 +192,10 @@ def test_systematic_draws_err_less_than_independent_ones(ladder, ddpm):
     """Squared distance to the top level's path, same noise and calls: medians over 20 plan seeds."""
     for eta in (0, 1):
         process = md.Diffusion(ddpm, eta)
-        wanted = md.sample(ladder, md.Euler(100), process, count=50, **F64).samples
+        wanted = md.sample(ladder, md.Euler(100, "blend"), process, count=50, **F64).samples
         error = {}
         for draws in ("independent", "systematic"):
-            method = md.Multilevel(100, levels=("f1", "f3"), calls=(100, 25), draws=draws)
+            method = md.Multilevel(100, "blend", levels=("f1", "f3"), calls=(100, 25), draws=draws)
             runs = [md.sample(ladder, method, process, count=50, plan_seed=s, **F64).samples for s in range(20)]
             error[draws] = np.median([float((x - wanted).square().mean()) for x in runs])
         assert error["systematic"] < 0.5 * error["independent"]

@@ -308,7 +308,7 @@ def test_overshoot_is_warned_of(ladder):
         md.Multilevel(12, levels=("a", "c"), calls=(12, 3)).plan(ladder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        md.Multilevel(200, levels=("a", "c"), calls=(200, 60)).plan(ladder)
+        md.Multilevel(200, "blend", levels=("a", "c"), calls=(200, 60)).plan(ladder)
 
 
 def test_resonance_is_warned_of(ladder, ddpm):

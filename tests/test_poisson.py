@@ -22,7 +22,7 @@ def recursion(model, method, process, start):
     """PS(A, G, Γ, b, α, K) run through all K substeps, with the noise and the firings of the library's run."""
     model = md.LangevinDrift(model) if not isinstance(model, md.Denoiser) else model
     nodes = method.grid_for(process)
-    fine = process.refined(nodes, None if method.times is not None else method.grid, method.substeps)
+    fine = process.refined(nodes, method.spacing(process), method.substeps)
     noise = BrownianPath(process, Keys.of((SEED,) * COUNT, range(COUNT), Stream.NOISE, CPU), SHAPE, torch.float64)
     choices = Keys.of((PLAN_SEED,) * COUNT, range(1, COUNT + 1), Stream.DRAWS, CPU)
     pair = process.has_velocity

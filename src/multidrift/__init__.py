@@ -1,5 +1,6 @@
 """multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
 
+from multidrift.drifts.conditioning import shared
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.ladder import Ladder
@@ -67,5 +68,6 @@ __all__ = [
     "recommended_variant",
     "sample",
     "schedules",
+    "shared",
     "steps",
 ]

@@ -39,6 +39,12 @@ def demo_command(
     ladder = Ladder.bundled("digits")
     for module in (module for level in ladder for module in level.modules):
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a processor
+
+    def stage(what: str) -> None:
+        if not console.is_terminal:  # where it is one, bars say as much
+            console.print(f"{time.perf_counter() - started:.0f} s: {what} …")
+
+    stage("measuring what a call of each network takes")
     ladder = ladder.measured(batch=count, repeats=5)
     assert ladder.schedule is not None  # its levels are Denoisers
     process = Diffusion(ladder.schedule, eta)
@@ -49,7 +55,7 @@ def demo_command(
         steps = sum(c.method.number_of_steps * len(c.plan_seeds) for c in runs)
         second = bars.add_task("methods: three budgets of seconds", total=steps)
         shown = demonstrate(
-            ladder, process, count, seed, lambda _: bars.advance(first), lambda _: bars.advance(second)
+            ladder, process, count, seed, lambda _: bars.advance(first), lambda _: bars.advance(second), stage
         )  # fmt: skip
     name = "DDPM (η = 1)" if eta == 1 else "DDIM (η = 0)" if eta == 0 else f"η = {eta:g}"
     reference, outcomes = shown.reference, shown.outcomes[SHOWN]

@@ -82,8 +82,11 @@ def sample_command(
     eta: Annotated[float, typer.Option(help="Amount of noise: 0 is DDIM (an ODE), 1 is DDPM (an SDE).")] = 1.0,
     holds: Annotated[str, typer.Option(help="Held over a step: data, noise, score or ddpm.")] = "data",
     grid: Annotated[
-        str, typer.Option(help="Spacing: blend, logsnr, leading, trailing, linspace, karras or piadm.")
-    ] = "blend",
+        str | None,
+        typer.Option(
+            help="Spacing: blend, logsnr, leading, trailing, linspace, karras or piadm. The schedule has its own."
+        ),
+    ] = None,
     count: Annotated[int, typer.Option(help="Number of images.")] = 16,
     seed: Annotated[int, typer.Option(help="Image i depends on the seed and on i alone.")] = 0,
     first: Annotated[int, typer.Option(help="Number of the first image: continue an earlier run.")] = 0,
@@ -109,17 +112,18 @@ def sample_command(
     console = Console(stderr=True)
     networks = _ladder(ladder).to(device)
     model = networks if level is None else networks[level]
+    spacing = cast("Grid | None", grid)
     chosen: Method
     match method:
         case MethodName.euler:
-            chosen = Euler(steps, cast("Grid", grid))
+            chosen = Euler(steps, spacing)
         case MethodName.multistep:
-            chosen = Multistep(steps, cast("Grid", grid), order=order)
+            chosen = Multistep(steps, spacing, order=order)
         case MethodName.multilevel:
             names = None if levels is None else tuple(levels.split(","))
             chosen = Multilevel(
                 steps,
-                cast("Grid", grid),
+                spacing,
                 levels=names,
                 calls=_numbers(calls),
                 draws=cast("Draws", draws or "systematic"),
@@ -127,7 +131,7 @@ def sample_command(
         case MethodName.picard:
             below = coarse.split(",") if coarse is not None and "," in coarse else coarse
             chosen = Picard(
-                steps, cast("Grid", grid), blocks=blocks, window=window, tolerance=tolerance, coarse=below,
+                steps, spacing, blocks=blocks, window=window, tolerance=tolerance, coarse=below,
                 coarse_every=coarse_every, accelerate=accelerate,
             )  # fmt: skip
             expected = chosen.forecast(model)
@@ -136,7 +140,7 @@ def sample_command(
             console.print(_outlook(expected, level or networks.top))
         case MethodName.poisson:
             firing = cast("SubstepDraws", draws or "independent")
-            chosen = PoissonMidpoint(steps, cast("Grid", grid), substeps=substeps, draws=firing)
+            chosen = PoissonMidpoint(steps, spacing, substeps=substeps, draws=firing)
     process = _process(networks, eta, cast("Holds", holds), variant)
     picture = _is_picture(out)
     takes = "a picture file in an existing folder" if picture else "a folder, or a name that ends in .png or .jpg"

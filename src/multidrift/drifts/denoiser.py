@@ -73,9 +73,10 @@ class Denoiser(Drift):
         return _convert(x, data, conversion("sample", target, alpha, sigma))
 
     def _raw(self, x: Tensor, t: Floats, conditioning: Conditioning) -> Tensor:
+        # A copy: a network may work in place on what it is given, while x belongs to the run and to the caller.
         dtype = self.dtype or x.dtype
         times = _on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32).expand(len(x))
-        return self.checked(self.net(x.to(dtype), times, **conditioning), x)
+        return self.checked(self.net(x.to(dtype, copy=True), times, **conditioning), x)
 
 
 def _on_device(values: Floats, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
 from multidrift.drifts.drift import Drift, Floats, Network
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
@@ -137,16 +138,18 @@ class Ladder:
 
         Refused are outputs of another shape or dtype, outputs that are not finite, and a level whose prediction of
         the noise has another scale than the top level's where the signal is weak (a wrong `predicts`, usually).
+        `conditioning` is as for `md.sample` of 3 samples (Langevin drifts: 2).
         """
         size = tuple(shape) if shape is not None else self.shape
         require(size is not None, "shape", shape, "one sample's shape, as no level knows it")
         assert size is not None
         if self.schedule is None:
-            self._check_gradients(size, conditioning or {})
+            self._check_gradients(size, _whole(conditioning, 2))
             return
         weak = float(np.clip(self.schedule.time(_WEAK_SIGNAL), self.schedule.t_min, self.schedule.t_max))
         times = np.array([self.schedule.t_max, weak, self.schedule.t_min])
-        seen = {name: self._noise(level, times, size, conditioning or {}) for name, level in self._levels.items()}
+        given = _whole(conditioning, len(times))
+        seen = {name: self._noise(level, times, size, given) for name, level in self._levels.items()}
         top = seen[self.top]
         for name, noise in seen.items():
             for place in (0, 1):
@@ -177,6 +180,11 @@ class Ladder:
         if not bool(torch.isfinite(noise).all()):
             raise MultidriftError(f"level {level.name}: its output is not finite at some of t = {times.tolist()}")
         return noise
+
+
+def _whole(conditioning: Mapping[str, object] | None, count: int) -> dict[str, object]:
+    """The conditioning of all of so many samples."""
+    return cut_conditioning(check_conditioning(conditioning, count), count, torch.arange(count))
 
 
 def as_drift(level: Drift | Network) -> Drift:

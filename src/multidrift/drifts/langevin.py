@@ -51,7 +51,7 @@ class LangevinDrift(Drift):
     def predict(self, x: Tensor, t: float | Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
         """The gradient at positions x [n, …]; time and target have no say in it."""
         del t, target
-        return self.checked(self.net(x.to(self.dtype or x.dtype), **conditioning), x)
+        return self.checked(self.net(x.to(self.dtype or x.dtype, copy=True), **conditioning), x)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class Outcome:
     - `errors` [plan seeds, count]: each sample's mean squared distance per coordinate to the reference sample with the
       same noise; `samples` [count, …] of the first plan seed
     - `seconds`: median wall time of its runs; `calls`: mean calls of each level per sample
+    - `planned`: the seconds that the ladder's measured costs forecast of such a run; None where there are none
     """
 
     label: str
@@ -43,6 +44,12 @@ class Outcome:
     calls: Mapping[str, float]
     errors: Tensor
     samples: Tensor
+    planned: float | None = None
+
+    @property
+    def off_plan(self) -> bool:
+        """Whether measured and planned seconds differ by more than a fifth of the plan."""
+        return self.planned is not None and abs(self.seconds - self.planned) > 0.2 * self.planned
 
     @property
     def mean(self) -> float:
@@ -87,14 +94,20 @@ def compare(
                 )  # fmt: skip
                 error = squared_distances(result.samples, reference)
                 runs[contender.label].append((result.seconds, result.calls, error, result.samples))
-    return [_outcome(label, done) for label, done in runs.items()]
+    planned = {c.label: c.method.cost(ladder).seconds for c in contenders}
+    return [_outcome(label, done, planned[label]) for label, done in runs.items()]
 
 
-def _outcome(label: str, runs: Sequence[tuple[float, Mapping[str, float], Tensor, Tensor]]) -> Outcome:
+def _outcome(
+    label: str, runs: Sequence[tuple[float, Mapping[str, float], Tensor, Tensor]], planned: float | None
+) -> Outcome:
+    """What the runs of one contender say; `planned`: seconds a sample."""
     names = {name for _, calls, _, _ in runs for name in calls}
     calls = {name: statistics.fmean(c.get(name, 0) for _, c, _, _ in runs) for name in sorted(names)}
     errors = torch.stack([error for _, _, error, _ in runs])
-    return Outcome(label, statistics.median(s for s, _, _, _ in runs), calls, errors, runs[0][3])
+    seconds = statistics.median(s for s, _, _, _ in runs)
+    whole = None if planned is None else planned * len(runs[0][3])
+    return Outcome(label, seconds, calls, errors, runs[0][3], whole)
 
 
 def equal_cost(

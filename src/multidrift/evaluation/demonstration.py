@@ -46,13 +46,18 @@ def demonstrate(
     seed: int,
     reference_tick: Callable[[State], bool | None],
     tick: Callable[[State], bool | None],
+    stage: Callable[[str], None],
 ) -> Demonstration:
-    """Run the reference and all contenders from the same noise; the ticks are called after every step."""
+    """Run the reference and all contenders from the same noise.
+
+    The ticks are called after every step, `stage` with what comes next.
+    """
+    stage(f"reference: {REFERENCE_STEPS} steps of {ladder.top}")
     reference = sample(
         ladder, Euler(REFERENCE_STEPS), process, count=count, seed=seed, progress=False, callback=reference_tick
     )
-    outcomes = {
-        budget: compare(ladder, reference.samples, group, process, seed, tick=tick)
-        for budget, group in contenders(ladder).items()
-    }
+    outcomes = {}
+    for budget, group in contenders(ladder).items():
+        stage(f"{len(group)} methods in the seconds of {budget:.0f} calls of {ladder.top}")
+        outcomes[budget] = compare(ladder, reference.samples, group, process, seed, tick=tick)
     return Demonstration(reference, outcomes)

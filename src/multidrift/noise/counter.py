@@ -14,6 +14,11 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from multidrift.processes.errors import require
+
+_SEEDS = "an integer from −2⁶³ to 2⁶⁴ − 1"
+_NEGATIVE = 1 << 32  # beside the streams' numbers: seed −1 must not be seed 2⁶⁴ − 1, which has the same bits
+
 
 class Stream(IntEnum):
     """Separate sources of randomness of one sample."""
@@ -48,6 +53,11 @@ def mix_(bits: Tensor) -> Tensor:
     return _xor_shift_(bits, 31)
 
 
+def check_seed(name: str, seed: int) -> None:
+    """Raise unless a seed is in the range where different ones give different samples."""
+    require(-(1 << 63) <= seed < 1 << 64, name, seed, _SEEDS)
+
+
 @dataclass(frozen=True)
 class Keys:
     """One 64-bit key a sample, for one stream: int64 [n] on the device of the run."""
@@ -58,7 +68,8 @@ class Keys:
     def of(seeds: Sequence[int], samples: Sequence[int], stream: Stream, device: torch.device) -> Keys:
         """The keys of samples `samples[i]` under seeds `seeds[i]`."""
         values = torch.tensor([_signed(seed) for seed in seeds], dtype=torch.int64)
-        mix_(mix_(values).add_(int(stream)))  # seed s with stream 2 must not be seed s+1 with stream 1
+        streams = torch.tensor([int(stream) + (_NEGATIVE if seed < 0 else 0) for seed in seeds], dtype=torch.int64)
+        mix_(mix_(values).add_(streams))  # seed s with stream 2 must not be seed s+1 with stream 1
         mix_(values.add_(torch.tensor([_signed(sample) for sample in samples], dtype=torch.int64)))
         return Keys(values.to(device))
 

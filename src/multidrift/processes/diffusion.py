@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multidrift.processes.clocks import CLOCKS, HeldClock, Holds
 from multidrift.processes.errors import MultidriftError, require
-from multidrift.processes.grids import Grid, check_times, grid_times
+from multidrift.processes.grids import Grid, check_times, grid_times, own_grid
 from multidrift.processes.intervals import Intervals
 from multidrift.processes.lattice import Lattice, Places, VarianceClock
 from multidrift.processes.noise_scale import ScaledVariance
@@ -74,6 +74,10 @@ class Diffusion(VarianceClock, Process):
     @property
     def model_schedule(self) -> Schedule:
         return self.schedule
+
+    @property
+    def own_grid(self) -> Grid:
+        return own_grid(self.schedule, self.eta)
 
     def nodes(self, steps: int, grid: Grid, *, integer: bool) -> Floats:
         return grid_times(self.schedule, steps, grid, integer=integer)

@@ -16,8 +16,27 @@ Grid = Literal["blend", "logsnr", "leading", "trailing", "linspace", "karras", "
 GRIDS: tuple[Grid, ...] = get_args(Grid)
 
 
-def grid_times(schedule: Schedule, steps: int, grid: Grid = "blend", *, integer: bool = False) -> Floats:
-    """The times of a named grid, decreasing, float64 [steps].
+_PURE_NOISE = -7.0  # λ at the first time below which a schedule starts from pure noise: ddpm −5.1, cosine −9.9
+
+
+def own_grid(schedule: Schedule, eta: float) -> Grid:
+    """The grid that a schedule takes where none is named, for a process with this much noise.
+
+    Flow, and chains that start from pure noise, such as cosine: "trailing"; noise added to unscaled data (VE, EDM):
+    "logsnr"; other variance-preserving ones: "blend" for the ODE (η < 1/2), "linspace" for the SDE. Chosen by
+    measurement on mixtures and digits (benchmarks/grids.py, docs/how-it-works.md).
+    """
+    if schedule.family == "variance_exploding":
+        return "logsnr"
+    if schedule.family == "flow" or float(schedule.log_snr(schedule.t_max)) < _PURE_NOISE:
+        return "trailing"
+    return "blend" if eta < 0.5 else "linspace"
+
+
+def grid_times(
+    schedule: Schedule, steps: int, grid: Grid | None = None, *, integer: bool = False, eta: float = 1.0
+) -> Floats:
+    """The times of a named grid, decreasing, float64 [steps]; by default the schedule's own for a process with `eta`.
 
     - `"blend"`: equal steps of half log-SNR, half t: no step is more than twice that of either
     - `"logsnr"`: equal steps of λ = log(α/σ)
@@ -30,6 +49,7 @@ def grid_times(schedule: Schedule, steps: int, grid: Grid = "blend", *, integer:
     `integer=True` rounds to training steps. Raises where that, or the schedule, leaves equal times.
     """
     require(isinstance(steps, int) and steps >= 2, "steps", steps, "an integer of at least 2")
+    grid = own_grid(schedule, eta) if grid is None else grid
     require(grid in GRIDS, "grid", grid, ", ".join(GRIDS))
     match grid:
         case "blend":

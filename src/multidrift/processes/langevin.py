@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Own = TypeVar("Own", bound="Langevin")
 _CELLS = 2.0**-16  # of the horizon, unless `resolution` says otherwise
 _LONGEST_BLOCK = 30.0  # γ·block: e^30 is as far apart as coordinates of one block may be
-_EQUAL = ("blend", "linspace")  # names of grids that mean equal steps here, the default's among them
+_EQUAL = ("blend", "linspace")  # names of grids that mean equal steps here
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,10 @@ class Langevin(Process):
         high = 2.0 ** math.ceil(math.log2(self.horizon))
         cell = _CELLS * high if self.resolution is None else self.resolution
         return Lattice(low=0.0, high=high, depth=max(0, math.ceil(math.log2(high / cell))))
+
+    @property
+    def own_grid(self) -> Grid:
+        return "linspace"
 
     def nodes(self, steps: int, grid: Grid, *, integer: bool) -> Floats:
         require(grid in _EQUAL, "grid", grid, "'linspace', equal steps of time, for Langevin dynamics; or take times=")

@@ -66,6 +66,11 @@ class Process(ABC):
         """A factor on each coordinate of D, its root on the noise; None for 1."""
         return None
 
+    @property
+    @abstractmethod
+    def own_grid(self) -> Grid:
+        """The grid of a method that names none."""
+
     @abstractmethod
     def nodes(self, steps: int, grid: Grid, *, integer: bool) -> Floats:
         """The times of a grid of `steps` evaluations before any final one, and the end."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multidrift.drifts.conditioning import cut_conditioning
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.memory import CallMemory
 from multidrift.processes.errors import MultidriftError, require
@@ -27,7 +28,7 @@ class Evaluator:
 
     - `rows`, `batches`: rows passed to each level, and times each was invoked; `rounds`: evaluations in a row;
       `peak_rows`: most rows of one invocation; `memory`: bytes of invocations, where there is a limit
-    - conditioning tensors with one entry a sample are cut like the states; other values are passed as they are
+    - `conditioning`, as `check_conditioning` lets it pass, is cut like the states
 
     With a `batch_size` every invocation has exactly that many rows (the last is padded, padding is not counted), so
     that a row's result does not depend on how many others there are. With a `memory_limit` an invocation has as many as
@@ -105,14 +106,8 @@ class Evaluator:
         return found
 
     def _predict(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
-        conditioning = {name: self._cut(value, rows) for name, value in self.conditioning.items()}
+        conditioning = cut_conditioning(self.conditioning, self.count, rows)
         return self.levels[level].predict(x, t, target, conditioning)
-
-    def _cut(self, value: object, rows: Tensor) -> object:
-        """The rows of a tensor with one entry a sample; any other value as it is."""
-        if isinstance(value, Tensor) and value.ndim > 0 and len(value) == self.count:
-            return value[rows]
-        return value
 
     @property
     def peak_memory(self) -> int | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from multidrift.drifts.drift import Drift, Network
 from multidrift.drifts.ladder import Ladder, as_drift
+from multidrift.noise.counter import check_seed
 from multidrift.plans.plan import Plan
 from multidrift.plans.probabilities import counted_calls
 from multidrift.processes.diffusion import Diffusion
@@ -43,16 +44,17 @@ class Method(ABC):
 
     - `steps`: number of distinct times, at least 2 (Langevin: of steps, the horizon/h), or `times`: the times
       themselves, from the start on
-    - `grid`: how the times are spaced (`md.grid_times`); `integer`: round them to training steps
+    - `grid`: how the times are spaced (`md.grid_times`); None: as suits the process's schedule and η best
+      (`process.own_grid`); `integer`: round them to training steps
     """
 
     steps: int | None = None
-    grid: Grid = "blend"
+    grid: Grid | None = None
     times: Sequence[float] | None = None
     integer: bool = False
 
     def __post_init__(self) -> None:
-        require(self.grid in GRIDS, "grid", self.grid, ", ".join(GRIDS))
+        require(self.grid is None or self.grid in GRIDS, "grid", self.grid, f"None, {', '.join(GRIDS)}")
         if self.times is None:
             require(self.steps is not None, "steps", None, "a number of steps, or times=")
             assert self.steps is not None
@@ -72,7 +74,11 @@ class Method(ABC):
         """The times of a run of `process`, from its start to its end, float64."""
         if self.times is not None:
             return process.nodes_through(self.times, integer=self.integer)
-        return process.nodes(self.number_of_steps, self.grid, integer=self.integer)
+        return process.nodes(self.number_of_steps, self.grid or process.own_grid, integer=self.integer)
+
+    def spacing(self, process: Process) -> Grid | None:
+        """The name of the grid of a run of `process`; None for explicit times."""
+        return None if self.times is not None else self.grid or process.own_grid
 
     def for_model(self, model: Model) -> Method:
         """The method with all that it leaves to the model decided."""
@@ -101,6 +107,7 @@ class Method(ABC):
         Where samples have draws of their own, they are those of samples `first` to `first + count − 1`.
         """
         model = as_model(model)
+        check_seed("seed", seed)
         return self.for_model(model).plan_for(model, process_for(model, process), seed, range(first, first + count))
 
     def plan_for(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Plan:

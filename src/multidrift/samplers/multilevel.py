@@ -112,7 +112,7 @@ class Multilevel(Method):
         weights = np.zeros((1 if self.shared else len(samples), *table.shape))
         for row in range(len(weights)):
             for k, p in enumerate(table.T):
-                key = (seed % 2**64, k) if self.shared else (seed % 2**64, k, samples[row] + 1)
+                key = (seed % 2**65, k) if self.shared else (seed % 2**65, k, samples[row] + 1)
                 fires = fire(self.draws, p, np.random.default_rng(key).random(len(p)))
                 weights[row, :, k] = weigh(self.draws, fires, p, lengths)
         self._advise(weights, table, lengths, tuple(self.levels_of(model)))

@@ -119,7 +119,7 @@ class _Cut:
     def __init__(self, method: PoissonMidpoint, process: Process, times: Floats) -> None:
         self.method = method
         number = 1 if method.draws == "midpoint" else method.substeps
-        fine = process.refined(times, method.grid if method.times is None else None, number)
+        fine = process.refined(times, method.spacing(process), number)
         self.places = _middles(process, times) if method.draws == "midpoint" else fine[:-1].reshape(-1, number)
         lengths = process.intervals(fine[:-1], fine[1:], anchor=np.repeat(times[1:], number)).dtau
         self.lengths = lengths.reshape(len(self.places), number, -1)

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.drifts.conditioning import check_conditioning
 from multidrift.drifts.drift import Drift
-from multidrift.noise.counter import Keys, Stream
+from multidrift.noise.counter import Keys, Stream, check_seed
 from multidrift.noise.path import BrownianPath
 from multidrift.plans.plan import Plan
 from multidrift.processes.errors import MultidriftError, require
@@ -25,6 +26,9 @@ from multidrift.samplers.methods import method_from_dict
 from multidrift.samplers.run import Run
 
 _EXPLODED = 1e12  # a position or a velocity beyond this is no state of a chain any more
+
+
+_SAMPLES = 1 << 63  # numbers of samples beyond would repeat earlier ones
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ def prepare(
     require(start is None or isinstance(start, Tensor), "start", type(start).__name__, "a tensor [count, …]")
     process = process_for(model, process)
     batch = _batch(count, seed, first, start)
+    check_seed("plan_seed", _integer("plan_seed", plan_seed, None, "an integer"))
+    conditioning = check_conditioning(conditioning, len(batch))
     made = method if isinstance(method, Plan) else None
     method = method_from_dict(method.method) if isinstance(method, Plan) else method.for_model(model)
     levels = method.levels_of(model)
@@ -112,7 +118,7 @@ def prepare(
         times=times,
         start=state if grad else state.detach(),
         levels=tuple(levels),
-        evaluator=Evaluator(levels, len(batch), conditioning or {}, batch_size, memory_limit, grad=grad),
+        evaluator=Evaluator(levels, len(batch), conditioning, batch_size, memory_limit, grad=grad),
         path=path,
         plan=plan,
         choices=_choices(method, plan, batch, where),
@@ -128,10 +134,13 @@ def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tens
     takes = "an integer, or a list of one for each sample"
     listed: Sequence[int] = () if one else cast("Sequence[int]", seed)
     seeds = tuple(_integer("seed", value, None, takes) for value in ((seed,) if one else listed))
+    for value in seeds:
+        check_seed("seed", value)
     number = len(start) if start is not None else len(seeds)
     number = _integer("count", number if count is None else count, 1, "a count of at least 1")
     require(start is None or len(start) == number, "start", _described(start), f"a first dimension of count={number}")
     first = _integer("first", first, 0, "an integer of at least 0")
+    require(first + number <= _SAMPLES, "first", first, f"at most 2⁶³ − count, {_SAMPLES - number}")
     if one:
         samples = tuple(range(first, first + number))
         return _Batch(seeds * number, samples, samples)
@@ -173,7 +182,11 @@ def _shape(model: Model, start: Tensor | None, shape: Sequence[int] | None) -> t
         raise MultidriftError("shape: got None, and the model does not know it; it takes one sample's shape")
     if len(set(known.values())) > 1:
         raise MultidriftError(f"shape: got {', '.join(f'{who} with {size}' for who, size in known.items())}")
-    return next(iter(known.values()))
+    who, size = next(iter(known.items()))
+    good = len(size) > 0 and all(isinstance(n, int) and n >= 1 for n in size)
+    got = f"{size} of {who}" if who != "shape" else size
+    require(good, "shape", got, "one sample's shape, of at least one dimension: (1,) where a sample is a number")
+    return size
 
 
 def _with_velocities(process: Process, positions: Tensor, velocities: Tensor | None, batch: _Batch) -> Tensor:

@@ -55,7 +55,10 @@ def sample(
     - `start` [count, …]: the state at the method's first time; by default drawn. `shape`: one sample's shape, where
       the model does not know it
     - `plan_seed`: seed of the method's own random choices
-    - `conditioning`: passed to the network; tensors with `count` entries are cut with the batch
+    - `conditioning`: passed to the network by name. A tensor or numpy array with first dimension `count`, also within
+      nested dicts, lists and tuples, has a row a sample and is cut with the batch; one of no dimension or of first
+      dimension 1 is passed as it is, and so is any one as `md.shared(tensor)`; any other first dimension raises.
+      All else (numbers, strings, lists of them, None) is passed as it is
     - `batch_size`: rows of one network call; at an equal batch size samples are equal bit for bit at any `count`
     - `dtype`: of the state, float32 or float64; a network computes in that of its parameters
     - `save=k`: keep the start and every k-th state as `trajectory`
