@@ -47,12 +47,12 @@ class Method(ABC):
     """
 
     steps: int | None = None
-    grid: Grid = "blend"
+    grid: Grid | None = "blend"
     times: Sequence[float] | None = None
     integer: bool = False
 
     def __post_init__(self) -> None:
-        require(self.grid in GRIDS, "grid", self.grid, ", ".join(GRIDS))
+        require(self.grid is None or self.grid in GRIDS, "grid", self.grid, ", ".join(GRIDS))
         if self.times is None:
             require(self.steps is not None, "steps", None, "a number of steps, or times=")
             assert self.steps is not None
@@ -72,11 +72,11 @@ class Method(ABC):
         """The times of a run of `process`, from its start to its end, float64."""
         if self.times is not None:
             return process.nodes_through(self.times, integer=self.integer)
-        return process.nodes(self.number_of_steps, self.grid, integer=self.integer)
+        return process.nodes(self.number_of_steps, self.grid or "blend", integer=self.integer)
 
-    def for_model(self, model: Model) -> Method:
-        """The method with all that it leaves to the model decided."""
-        del model
+    def for_model(self, model: Model, process: Process | None = None) -> Method:
+        """The method with all that it leaves to the model, and to the process where it is given, decided."""
+        del model, process
         return self
 
     def levels_of(self, model: Model) -> dict[str, Drift]:
@@ -101,7 +101,8 @@ class Method(ABC):
         Where samples have draws of their own, they are those of samples `first` to `first + count − 1`.
         """
         model = as_model(model)
-        return self.for_model(model).plan_for(model, process_for(model, process), seed, range(first, first + count))
+        process = process_for(model, process)
+        return self.for_model(model, process).plan_for(model, process, seed, range(first, first + count))
 
     def plan_for(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Plan:
         """The plan of a run of these samples."""

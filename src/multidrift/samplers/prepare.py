@@ -91,7 +91,7 @@ def prepare(
     process = process_for(model, process)
     batch = _batch(count, seed, first, start)
     made = method if isinstance(method, Plan) else None
-    method = method_from_dict(method.method) if isinstance(method, Plan) else method.for_model(model)
+    method = (method_from_dict(method.method) if isinstance(method, Plan) else method).for_model(model, process)
     levels = method.levels_of(model)
     where = _device(levels, start, device)
     times = method.grid_for(process)
