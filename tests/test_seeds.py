@@ -6,7 +6,6 @@ import torch
 
 import multidrift as md
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::multidrift.PlanWarning")
 
 

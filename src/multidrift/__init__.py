@@ -1,6 +1,7 @@
 """multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
 
 from multidrift.drifts.conditioning import shared
+from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.ladder import Ladder
@@ -15,9 +16,11 @@ from multidrift.processes.errors import MultidriftError
 from multidrift.processes.grids import grid_times
 from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.processes.variants import pmm_variant, recommended_variant
+from multidrift.samplers.cell_weights import CellWeights
 from multidrift.samplers.corrector import PredictorCorrector
 from multidrift.samplers.euler import Euler
 from multidrift.samplers.forecast import Forecast, critical_path, forecasts
+from multidrift.samplers.ladder_multistep import LadderMultistep
 from multidrift.samplers.marginals import RunWarning
 from multidrift.samplers.method import Method
 from multidrift.samplers.methods import method_from_dict
@@ -32,14 +35,17 @@ from multidrift.samplers.sample import sample, steps
 __version__ = "0.1.0"
 
 __all__ = [
+    "CellWeights",
     "ConvergenceWarning",
     "Denoiser",
     "Diffusion",
+    "DriftCovariance",
     "Euler",
     "Forecast",
     "GaussianDenoiser",
     "GaussianMixture",
     "Ladder",
+    "LadderMultistep",
     "LangevinDrift",
     "LogisticRegression",
     "Method",

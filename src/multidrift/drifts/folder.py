@@ -4,6 +4,7 @@
     f1/unet/config.json, diffusion_pytorch_model.safetensors
     f1/scheduler/scheduler_config.json, f1/model_index.json      where the schedule is a training chain
     gaussian.safetensors         mean and covariance of the data, where the ladder has them
+    covariances.json             how the levels' drifts vary together, where that was measured
 
 Weights are read from safetensors alone. A folder is written under a temporary name and renamed when it is whole.
 """
@@ -15,13 +16,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, cast
 
 import torch
 
+from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.gaussian import GaussianDenoiser
@@ -35,6 +37,7 @@ BUNDLED = Path(__file__).parent.parent / "bundled"
 FORMAT = 1
 _DESCRIPTION = "ladder.json"
 _GAUSSIAN = "gaussian.safetensors"
+_COVARIANCES = "covariances.json"
 _NEEDED = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors")
 
 
@@ -56,6 +59,7 @@ def write_levels(
     levels: Mapping[str, Drift],
     costs: Costs | None,
     gaussian: GaussianDenoiser | None,
+    covariances: Sequence[DriftCovariance] = (),
     *,
     overwrite: bool,
     half: bool,
@@ -79,6 +83,9 @@ def write_levels(
                 _write_level(fresh / name, denoiser, half=half)
             if gaussian is not None:
                 gaussian.save(fresh / _GAUSSIAN)
+            if covariances:
+                text = json.dumps([covariance.to_dict() for covariance in covariances])
+                (fresh / _COVARIANCES).write_text(text + "\n")
             _write_description(fresh, denoisers, costs)
             _swap(folder, fresh)
     except OSError as error:
@@ -100,8 +107,10 @@ def _swap(folder: Path, fresh: Path) -> None:
     shutil.rmtree(kept)
 
 
-def read_levels(folder: Path) -> tuple[list[Denoiser], Costs | None, GaussianDenoiser | None]:
-    """All levels of a ladder folder, their measured costs and the Gaussian, or an error that says what is wrong."""
+def read_levels(
+    folder: Path,
+) -> tuple[list[Denoiser], Costs | None, GaussianDenoiser | None, list[DriftCovariance]]:
+    """All levels of a ladder folder, costs, the Gaussian and covariances, or an error that says what is wrong."""
     description = _read_description(folder)
     try:
         schedule = from_dict(_mapping(description, "schedule"))
@@ -111,7 +120,8 @@ def read_levels(folder: Path) -> tuple[list[Denoiser], Costs | None, GaussianDen
             _check_files(folder, name, _mapping(settings, "files"))
             levels.append(_read_level(folder / name, name, schedule, settings))
         costs = None if description.get("costs") is None else _read_costs(_mapping(description, "costs"))
-        return levels, costs, _read_gaussian(folder, description.get("gaussian"), schedule)
+        gaussian = _read_gaussian(folder, description.get("gaussian"), schedule)
+        return levels, costs, gaussian, _read_covariances(folder, description.get("covariances"))
     except MultidriftError:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -171,6 +181,7 @@ def _write_description(folder: Path, levels: Mapping[str, Denoiser], costs: Cost
         "levels": entries,
         "costs": None if costs is None else asdict(costs),
         "gaussian": _hash(folder / _GAUSSIAN) if (folder / _GAUSSIAN).is_file() else None,
+        "covariances": _hash(folder / _COVARIANCES) if (folder / _COVARIANCES).is_file() else None,
     }
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
 
@@ -238,13 +249,22 @@ def _read_level(folder: Path, name: str, schedule: Schedule, settings: Mapping[s
 
 
 def _read_gaussian(folder: Path, digest: object, schedule: Schedule) -> GaussianDenoiser | None:
-    if digest is None:
-        return None
-    path = folder / _GAUSSIAN
-    require(path.is_file(), "gaussian", f"no file {_GAUSSIAN}", "every file that ladder.json lists")
+    path = None if digest is None else _listed(folder / _GAUSSIAN, "gaussian", digest)
+    return None if path is None else GaussianDenoiser.load(path, schedule)
+
+
+def _read_covariances(folder: Path, digest: object) -> list[DriftCovariance]:
+    path = None if digest is None else _listed(folder / _COVARIANCES, "covariances", digest)
+    listed: list[dict[str, object]] = [] if path is None else json.loads(path.read_text())
+    return [DriftCovariance.from_dict(values) for values in listed]
+
+
+def _listed(path: Path, name: str, digest: object) -> Path:
+    """The path of a file beside the levels, if it is there and as ladder.json says."""
+    require(path.is_file(), name, f"no file {path.name}", "every file that ladder.json lists")
     if _hash(path) != digest:
-        raise MultidriftError(f"gaussian: {_GAUSSIAN} is damaged or was changed (its hash differs)")
-    return GaussianDenoiser.load(path, schedule)
+        raise MultidriftError(f"{name}: {path.name} is damaged or was changed (its hash differs)")
+    return path
 
 
 def _read_costs(values: Mapping[str, object]) -> Costs:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
+from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.drift import Drift, Floats, Network
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
@@ -17,6 +18,7 @@ from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.langevin import LangevinDrift
 from multidrift.drifts.timer import Costs, measure_costs
 from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.process import Process
 from multidrift.processes.schedule import Schedule
 
 # Where the signal is weak all levels of a ladder see nearly the same noise (the smallest of the bundled digits ladder
@@ -31,6 +33,7 @@ class Ladder:
     - `levels`: the Denoisers, or gradients of log-densities; `names`: one name a level, by default each one's own
     - `costs`: seconds per call of each level, where they were measured (`Ladder.measured`)
     - `gaussian`: a Gaussian with the data's mean and covariance, below all levels; it is no level of the ladder
+    - `covariances`: how its drifts vary together, one a process: what coefficients of LadderMultistep are fitted to
 
     Raises MultidriftError on an empty ladder, repeated names, and levels of different schedules or shapes.
     """
@@ -41,6 +44,7 @@ class Ladder:
         names: Sequence[str] | None = None,
         costs: Costs | None = None,
         gaussian: GaussianDenoiser | None = None,
+        covariances: Sequence[DriftCovariance] = (),
     ) -> None:
         require(len(levels) > 0, "levels", levels, "at least one Denoiser")
         for level in levels:
@@ -54,7 +58,7 @@ class Ladder:
             plain = bool(name) and name not in (".", "..") and not set(name) & set("/\\")
             require(plain, "names", name, "names that could be a folder's")
         self._levels = {name: drift.renamed(name) for name, drift in zip(self.names, drifts, strict=True)}
-        self.costs, self.gaussian = costs, gaussian
+        self.costs, self.gaussian, self.covariances = costs, gaussian, tuple(covariances)
         first = next(((n, d.shape) for n, d in self._levels.items() if d.shape is not None), (self.top, None))
         if gaussian is not None and gaussian.schedule != self.schedule:
             raise MultidriftError(f"gaussian: has another schedule than {self.top}; a ladder has one")
@@ -74,15 +78,17 @@ class Ladder:
     @staticmethod
     def load(folder: str | Path) -> Ladder:
         """The ladder saved in `folder`; every file is checked against its hash before it is read."""
-        levels, costs, gaussian = read_levels(Path(folder))
-        return Ladder(levels, costs=costs, gaussian=gaussian)
+        levels, costs, gaussian, covariances = read_levels(Path(folder))
+        return Ladder(levels, costs=costs, gaussian=gaussian, covariances=covariances)
 
     def save(self, folder: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
         """Write a folder with `ladder.json` and one diffusers pipeline a level, whole or not at all.
 
         `half` stores the weights in half precision; they are loaded as float32.
         """
-        write_levels(Path(folder), self._levels, self.costs, self.gaussian, overwrite=overwrite, half=half)
+        write_levels(
+            Path(folder), self._levels, self.costs, self.gaussian, self.covariances, overwrite=overwrite, half=half
+        )
 
     def to(self, device: torch.device | str) -> Ladder:
         """Move every network to `device`; returns the ladder."""
@@ -102,7 +108,17 @@ class Ladder:
         require(size is not None, "ladder", self, "levels that know their sample's shape")
         assert size is not None
         costs = measure_costs(self._levels, size, batch, repeats, device)
-        return Ladder(list(self), self.names, costs, self.gaussian)
+        return Ladder(list(self), self.names, costs, self.gaussian, self.covariances)
+
+    def with_covariance(self, covariance: DriftCovariance) -> Ladder:
+        """The same ladder with one more covariance, in the place of one of the same process and levels."""
+        kept = [c for c in self.covariances if c.process != covariance.process or c.levels != covariance.levels]
+        return Ladder(list(self), self.names, self.costs, self.gaussian, (*kept, covariance))
+
+    def covariance_for(self, process: Process, levels: Mapping[str, Drift]) -> DriftCovariance | None:
+        """The covariance of these levels' drifts on a process, or None where none was measured."""
+        settings, ladder = process.to_dict(), {name: level.fingerprint for name, level in levels.items()}
+        return next((c for c in self.covariances if c.serves(settings, ladder)), None)
 
     def __getitem__(self, name: str) -> Drift:
         require(name in self._levels, "level", name, ", ".join(self.names))

@@ -26,7 +26,7 @@ def check_blocks(blocks: object) -> int | tuple[float, ...]:
     return tuple(float(time) for time in blocks)  # type: ignore[attr-defined]  # likewise
 
 
-def block_boundaries(process: Process, times: Floats, blocks: int | Sequence[float], grid: Grid) -> Indices:
+def block_boundaries(process: Process, times: Floats, blocks: int | Sequence[float], grid: Grid | None) -> Indices:
     """The number of the last point of each block, increasing, the run's end the last of all.
 
     A number of blocks makes them of equal length: in the process's own place, λ or time, and of a diffusion on grid
@@ -54,7 +54,7 @@ def block_boundaries(process: Process, times: Floats, blocks: int | Sequence[flo
     return np.append(np.minimum(forward, steps - count + number), steps).astype(np.intp)
 
 
-def _places(process: Process, times: Floats, grid: Grid) -> Floats:
+def _places(process: Process, times: Floats, grid: Grid | None) -> Floats:
     """Where times lie on the line that blocks are of equal length on, increasing and finite."""
     places = process.place(times)
     if len(places) > 1 and np.isneginf(places[0]):  # a start from pure noise lies at λ = −∞

@@ -16,6 +16,7 @@ from multidrift.noise.path import BrownianPath
 from multidrift.processes.errors import require
 from multidrift.processes.langevin import Underdamped
 from multidrift.processes.predictions import Prediction
+from multidrift.processes.process import Process
 from multidrift.samplers.blocks import block_boundaries
 from multidrift.samplers.evaluator import Evaluator, FiniteGuard, Floats
 from multidrift.samplers.marginals import MarginalGuard
@@ -66,8 +67,8 @@ class PredictorCorrector(Method):
             values[name] = getattr(self, name).to_dict()
         return values
 
-    def for_model(self, model: Model) -> PredictorCorrector:
-        return PredictorCorrector(self.predictor.for_model(model), self.corrector, self.dynamics)
+    def for_model(self, model: Model, process: Process | None = None) -> PredictorCorrector:
+        return PredictorCorrector(self.predictor.for_model(model, process), self.corrector, self.dynamics)
 
     def levels_of(self, model: Model) -> dict[str, Drift]:
         """Those of the predictor; the corrector calls the top one."""

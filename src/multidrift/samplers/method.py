@@ -80,9 +80,9 @@ class Method(ABC):
         """The name of the grid of a run of `process`; None for explicit times."""
         return None if self.times is not None else self.grid or process.own_grid
 
-    def for_model(self, model: Model) -> Method:
-        """The method with all that it leaves to the model decided."""
-        del model
+    def for_model(self, model: Model, process: Process | None = None) -> Method:
+        """The method with all that it leaves to the model, and to the process where it is given, decided."""
+        del model, process
         return self
 
     def levels_of(self, model: Model) -> dict[str, Drift]:

@@ -8,13 +8,16 @@ from dataclasses import fields
 from multidrift.processes.errors import MultidriftError
 from multidrift.samplers.corrector import PredictorCorrector
 from multidrift.samplers.euler import Euler
+from multidrift.samplers.ladder_multistep import LadderMultistep
 from multidrift.samplers.method import Method
 from multidrift.samplers.multilevel import Multilevel
 from multidrift.samplers.multistep import Multistep
 from multidrift.samplers.picard import Picard
 from multidrift.samplers.poisson import PoissonMidpoint
 
-METHODS: tuple[type[Method], ...] = (Euler, Multistep, Multilevel, PoissonMidpoint, Picard, PredictorCorrector)
+METHODS: tuple[type[Method], ...] = (
+    *(Euler, Multistep, Multilevel, LadderMultistep, PoissonMidpoint, Picard, PredictorCorrector),
+)
 
 
 def method_from_dict(values: Mapping[str, object]) -> Method:

@@ -14,6 +14,7 @@ from torch import Tensor
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.processes.errors import MultidriftError, require
+from multidrift.processes.process import Process
 from multidrift.samplers.anderson import Anderson
 from multidrift.samplers.blocks import block_boundaries, check_blocks
 from multidrift.samplers.corrections import Held, Secant
@@ -109,8 +110,9 @@ class Picard(Method):
         """Names of the levels below the top one, cheapest first."""
         return () if self.coarse is None else (self.coarse,) if isinstance(self.coarse, str) else tuple(self.coarse)
 
-    def for_model(self, model: Model) -> Picard:
+    def for_model(self, model: Model, process: Process | None = None) -> Picard:
         """With `coarse="auto"` decided: the least critical path by the ladder's measured costs."""
+        del process
         if self.coarse != "auto":
             return self
         best = forecasts(_ladder(self.coarse, model), self.number_of_steps)[0]

@@ -98,7 +98,7 @@ def prepare(
     check_seed("plan_seed", _integer("plan_seed", plan_seed, None, "an integer"))
     conditioning = check_conditioning(conditioning, len(batch))
     made = method if isinstance(method, Plan) else None
-    method = method_from_dict(method.method) if isinstance(method, Plan) else method.for_model(model)
+    method = (method_from_dict(method.method) if isinstance(method, Plan) else method).for_model(model, process)
     levels = method.levels_of(model)
     where = _device(levels, start, device)
     times = method.grid_for(process)

@@ -115,7 +115,7 @@ class Run:
         total = len(self.times) - 1 + self.process.final_calls
         velocities = after[..., 1] if self.process.has_velocity else None
         place = self.position(after)
-        clean = self._clean(x, drift, n) if self.process.final_calls else place
+        clean = self.clean(x, drift, n) if self.process.final_calls else place
         return State(n + 1, total, float(self.times[n + 1]), place, clean, self.evaluator.calls, velocities)
 
     def final(self, x: Tensor) -> Iterator[State]:
@@ -127,8 +127,8 @@ class Run:
         self.guard.watch(last, self.levels[-1], data)
         yield State(last + 1, last + 1, 0.0, data, data, self.evaluator.calls)
 
-    def _clean(self, x: Tensor, drift: Tensor, n: int) -> Tensor:
-        """The prediction of the data that a drift stands for."""
+    def clean(self, x: Tensor, drift: Tensor, n: int) -> Tensor:
+        """The prediction of the data that a drift at the n-th time stands for."""
         schedule, t = self.process.model_schedule, self.times[n]
         if self.process.drift_is == "sample" or schedule is None:
             return drift
