@@ -29,7 +29,7 @@ def five_rows(multilevel: Sequence[float], pages: str) -> str:
             [
                 "one network; good images in few calls",
                 f"[`md.Multistep`]({pages}euler-and-multistep.md)",
-                f"the nearness to real digits of {quality} in {few:.0f} (η = 0) or {with_noise:.0f} (η = 1)",
+                f"as near to real digits as {quality}: {few:.0f} (η = 0), {with_noise:.0f} (η = 1)",
                 "you need the law or the path of a fine SDE; diffusers' solvers do as well",
             ],
             [
@@ -41,7 +41,7 @@ def five_rows(multilevel: Sequence[float], pages: str) -> str:
             [
                 "one network and a fine chain; samples of the chain's law",
                 f"[`md.PoissonMidpoint`]({pages}poisson.md)",
-                f"the same in {midpoint:.0f} calls, {ddpm / midpoint:.1f} times fewer than {ddpm:.0f}",
+                f"as near to real digits as {quality}: {midpoint:.0f}, {ddpm / midpoint:.1f} times fewer",
                 "good images are all you want: the first row",
             ],
             [
