@@ -30,7 +30,7 @@ def five_rows(multilevel: Sequence[float], pages: str) -> str:
                 "one network; good images in few calls",
                 f"[`md.Multistep`]({pages}euler-and-multistep.md)",
                 f"as near to real digits as {quality}: {few:.0f} (η = 0), {with_noise:.0f} (η = 1)",
-                "you need the law or the path of a fine SDE; diffusers' solvers do as well",
+                "you need the path of a fine SDE; diffusers' solvers do as well",
             ],
             [
                 "networks of several sizes; this very path of the SDE",
