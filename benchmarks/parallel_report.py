@@ -73,10 +73,10 @@ def summary(labels: Collection[str] | None = None) -> str:
     return rows(header, [[label, *(cells.get(case, "") for case in cases)] for label, cells in shown.items()])
 
 
-def waiting(label: str, steps: int) -> list[float]:
-    """The critical path of a choice to an error of 1e-3, ODE and SDE, where it was reached."""
-    chosen = [e for e in entries() if e["label"] == label and e["steps"] == steps]
-    return [e["reached"]["0.001"]["critical_path"] for e in chosen if e["reached"]["0.001"]]
+def waiting(label: str, steps: int, eta: float) -> float:
+    """The critical path of a choice to an error of 1e-3."""
+    (chosen,) = [e for e in entries() if (e["label"], e["steps"], e["eta"]) == (label, steps, eta)]
+    return chosen["reached"]["0.001"]["critical_path"]
 
 
 def where() -> str:
