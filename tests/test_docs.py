@@ -129,3 +129,8 @@ def test_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path):
     for page in pages:
         html = (tmp_path / "site" / page).with_suffix(".html").read_text()
         assert not re.findall(r"<(?:script|img|link rel=\"stylesheet\")[^>]*(?:src|href)=\"(?:https?:)?//[^>]*>", html)
+
+
+def test_the_reference_has_every_public_name():
+    pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
+    assert set(re.findall(r"^::: multidrift\.(\w+)", pages, flags=re.MULTILINE)) >= set(md.__all__)
