@@ -1,9 +1,9 @@
 # Every target sets up .venv by itself; it is made once and again when the requirements change.
 PYTHON ?= python3.11
 BIN := .venv/bin
-EXTRAS := diffusers,report,eval,train,arviz,dev
+EXTRAS := diffusers,report,eval,train,arviz,docs,dev
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 demo: .venv/ready
 	$(BIN)/multidrift demo --out out
@@ -16,11 +16,15 @@ lint: .venv/ready
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 
+# Not --quiet: that hides warnings from --strict, too.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv out site
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,7 +1,8 @@
-"""The tables of docs/picard.md, from what `benchmarks.parallel` has measured."""
+"""The tables of docs/picard.md and docs/results/parallel.md, from what `benchmarks.parallel` has measured."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -11,6 +12,10 @@ from benchmarks.tables import Entry, machine, results, rows
 from multidrift.report.comparison import write_figure
 
 ERRORS = ("0.01", "0.001", "0.0001")
+SHORT = (
+    "plain Picard", "gaussian", "gaussian, secant", "f2", "f2, every 16th step", "f3",
+    "diffusers' parallel scheduler, window 20",
+)  # fmt: skip
 FIRST = ("plain", "secant", "Anderson", "window", "gaussian", "f1", "f2", "f3", "f4", "diffusers", "parareal")
 
 
@@ -54,8 +59,8 @@ def medians() -> str:
     return rows(["", "steps", "method", "mean over the images", "median image", "images"], lines)
 
 
-def summary() -> str:
-    """Rounds to an error of 1e-3, critical path and rows a call, of every choice at 60 and 1,000 steps."""
+def summary(labels: Collection[str] | None = None) -> str:
+    """Rounds to an error of 1e-3, critical path and rows a call, at 60 and 1,000 steps; of every choice, or of `labels`."""
     cases = [(steps, eta) for steps in (60, 1000) for eta in (0.0, 1.0)]
     found: dict[str, dict[tuple[int, float], str]] = {}
     for e in entries():
@@ -63,7 +68,8 @@ def summary() -> str:
         cell = f"{short['rounds']} ({short['critical_path']:.2f}; {_rows_a_call(short):.0f})" if short else "–"
         found.setdefault(_name(e), {})[e["steps"], e["eta"]] = cell
     header = ["method", *(f"{'SDE' if eta else 'ODE'}, {steps} steps" for steps, eta in cases)]
-    table = rows(header, [[label, *(cells.get(case, "") for case in cases)] for label, cells in found.items()])
+    shown = {label: cells for label, cells in found.items() if labels is None or label in labels}
+    table = rows(header, [[label, *(cells.get(case, "") for case in cases)] for label, cells in shown.items()])
     return f"{table}\n\nEach cell: rounds (critical path; rows of f5 in a call, the mean for each image). {samples()}"
 
 
@@ -100,6 +106,12 @@ def _name(entry: Entry) -> str:
 def _rows_a_call(found: dict[str, float]) -> float:
     """Rows of the top level in one call, for each image, the mean over the rounds."""
     return found["calls"] / found["rounds"]
+
+
+def waiting(label: str, steps: int, eta: float) -> float:
+    """The critical path of a choice to an error of 1e-3."""
+    (chosen,) = [e for e in entries() if (e["label"], e["steps"], e["eta"]) == (label, steps, eta)]
+    return chosen["reached"]["0.001"]["critical_path"]
 
 
 def where() -> str:
@@ -151,6 +163,7 @@ SECTIONS = {
     "parallel-summary": summary,
     "parallel-windows": windows,
     "parallel-samples": samples,
+    "parallel-short": lambda: summary(SHORT),
     "parallel-60": lambda: by_steps(60),
     "parallel-200": lambda: by_steps(200),
     "parallel-1000": lambda: by_steps(1000),

@@ -98,6 +98,13 @@ def reached() -> str:
     return rows(["method", "calls tried", *titles(record)], lines)
 
 
+def calls_to_the_reference(label: str) -> float:
+    """Calls at which a method is as near to real digits as the 1,000-call DDPM, within its interval."""
+    record = results(RECORD)
+    top = reference(record)["high"]
+    return min(e["counted_calls"] for e in curves(record)[label] if e["kernel"] <= top)
+
+
 def best_of_each() -> str:
     """Calls to where the 1,000-call DDPM is, by both distances, of every peer at the spacing that takes the fewest."""
     record = results(RECORD)

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import grids, langevin_report, parallel_report, poisson_report
+from benchmarks import grids, langevin_report, overview, parallel_report, poisson_report
 from benchmarks.tables import Entry, machine, results, rows
 from multidrift.processes.files import write_whole
 from multidrift.report.comparison import write_figure
 
 ROOT = Path(__file__).parent.parent
-_PAGES = ("multilevel", "ladder", "poisson", "langevin", "picard", "how-it-works")
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _PAGES))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PLOT = ROOT / "docs" / "multilevel.png"
 
 
@@ -109,20 +108,25 @@ def draws_compared() -> str:
     return rows(header, lines)
 
 
-def speed_up() -> str:
+def speed_ratios(eta: float) -> dict[str, list[float]]:
     """How many times the seconds Euler at f5 on the same grid needs for each multilevel run's error, interpolated."""
+    ratios: dict[str, list[float]] = {draws: [] for draws in DRAWS}
+    for end in ("", ", linspace"):
+        euler = sorted((e for e in settings(eta) if e["label"] == f"Euler f5{end}"), key=mean_error)
+        errors, seconds = np.log([mean_error(e) for e in euler]), np.log([e["seconds"] for e in euler])
+        for e in settings(eta):
+            here, error = e["label"].endswith(", linspace") == bool(end), np.log(mean_error(e))
+            if e["family"] == "multilevel" and here and errors[0] <= error <= errors[-1]:
+                draws = e["label"].split(", ")[1]
+                ratios[draws].append(float(np.exp(np.interp(error, errors, seconds)) / e["seconds"]))
+    return ratios
+
+
+def speed_up() -> str:
+    """The median and the best of `speed_ratios`, by process and draws."""
     lines = []
     for eta, name in PROCESSES:
-        ratios: dict[str, list[float]] = {draws: [] for draws in DRAWS}
-        for end in ("", ", linspace"):
-            euler = sorted((e for e in settings(eta) if e["label"] == f"Euler f5{end}"), key=mean_error)
-            errors, seconds = np.log([mean_error(e) for e in euler]), np.log([e["seconds"] for e in euler])
-            for e in settings(eta):
-                here, error = e["label"].endswith(", linspace") == bool(end), np.log(mean_error(e))
-                if e["family"] == "multilevel" and here and errors[0] <= error <= errors[-1]:
-                    draws = e["label"].split(", ")[1]
-                    ratios[draws].append(float(np.exp(np.interp(error, errors, seconds)) / e["seconds"]))
-        for draws, found in ratios.items():
+        for draws, found in speed_ratios(eta).items():
             if found:
                 best_and_median = [f"{statistics.median(found):.2f}×", f"{max(found):.2f}×"]
                 lines.append([name, draws, *best_and_median, f"{len(found)}"])
@@ -184,6 +188,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "machine": where,
     "ddpm": lambda: every_setting(1.0),
     "ddim": lambda: every_setting(0.0),
+    "five-rows": lambda: overview.five_rows(speed_ratios(1.0)["midpoint"], pages="docs/"),  # in the README
+    "five-rows-docs": lambda: overview.five_rows(speed_ratios(1.0)["midpoint"], pages=""),
     **parallel_report.SECTIONS,
     **poisson_report.SECTIONS,
     **langevin_report.SECTIONS,

@@ -1,6 +1,5 @@
 """The digits ladder that comes with the package, and the pages that speak of it."""
 
-import re
 import warnings
 from pathlib import Path
 
@@ -69,23 +68,3 @@ def test_evenly_spread_draws_err_less_on_real_networks(ladder):
             runs = [md.sample(ladder, method, process, count=8, plan_seed=s).samples for s in range(3)]
         mean[draws] = np.mean([float(squared_distances(x, reference).mean()) for x in runs])
     assert mean["systematic"] < mean["independent"]
-
-
-def test_examples_of_the_readme_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", md.PlanWarning)
-        for example in examples:
-            exec(compile(example, "README.md", "exec"), {})  # noqa: S102 (the example is what is tested)
-    printed = capsys.readouterr().out.strip().splitlines()
-    assert printed[0] == "{'f1': 79, 'f5': 20}"
-    assert printed[1].endswith("{'potential': 400}")
-    assert (tmp_path / "digits.png").is_file()
-
-
-def test_figures_in_the_pages_are_those_of_the_benchmarks():
-    from benchmarks.readme import PAGES, filled
-
-    for page in PAGES:
-        assert filled(page.read_text()) == page.read_text(), f"{page.name}: run python -m benchmarks.readme"

@@ -1,0 +1,60 @@
+"""The table of five rows: what to use, what it gains at equal quality, and when to take something else."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from benchmarks.langevin_report import NAMES, fewer_than_euler
+from benchmarks.parallel_report import waiting
+from benchmarks.poisson_report import calls_to_the_reference
+from benchmarks.tables import rows
+
+_HEADER = ["what I have and want", "what to use", "what it gains at equal quality (measured)", "when not"]
+
+
+def five_rows(multilevel: Sequence[float], pages: str) -> str:
+    """One row a use; `multilevel`: speed-ups of its midpoint draws on the SDE; `pages`: the folder of the docs."""
+    ddpm, midpoint = calls_to_the_reference("DDPM"), calls_to_the_reference("Poisson midpoint, single")
+    few, with_noise = (calls_to_the_reference(f"Multistep, η = {eta}") for eta in (0, 1))
+    fewer = min(fewer_than_euler("Poisson midpoint, single", "underdamped"))
+    settings = f"median of {len(multilevel)} settings; best {max(multilevel):.1f}"
+    quality = f"{ddpm:.0f} calls of DDPM"
+    targets = f"{len(NAMES)} targets"
+    ode, sde = (1 / waiting("gaussian, secant", steps=60, eta=eta) for eta in (0.0, 1.0))
+    return rows(
+        _HEADER,
+        [
+            [
+                "one network; good images in few calls",
+                f"[`md.Multistep`]({pages}euler-and-multistep.md)",
+                f"as near to real digits as {quality}: {few:.0f} (η = 0), {with_noise:.0f} (η = 1)",
+                "you need the path of a fine SDE; diffusers' solvers do as well",
+            ],
+            [
+                "networks of several sizes; this very path of the SDE",
+                f"[`md.Multilevel`]({pages}multilevel.md)",
+                f"the error of Euler on the big network {statistics.median(multilevel):.1f} times sooner ({settings})",
+                "the ODE; less time than some 25 calls of the big network take",
+            ],
+            [
+                "one network and a fine chain; samples of the chain's law",
+                f"[`md.PoissonMidpoint`]({pages}poisson.md)",
+                f"as near to real digits as {quality}: {midpoint:.0f}, {ddpm / midpoint:.1f} times fewer",
+                "good images are all you want: the first row",
+            ],
+            [
+                "a log-density or its gradient; samples by Langevin dynamics",
+                f"[`md.Underdamped` with `md.PoissonMidpoint`]({pages}langevin.md)",
+                f"a bias of 1% in at least {math.floor(fewer)} times fewer gradients than Euler ({targets})",
+                "no bias is allowed (NUTS, MALA); a smooth density in jax (diffrax)",
+            ],
+            [
+                "an idle device; one urgent sample",
+                f"[`md.Picard`]({pages}picard.md)",
+                f"a chain of calls {ode:.1f} (ODE) and {sde:.1f} (SDE) times shorter at 60 steps",
+                "throughput; a processor; a device that a batch already fills",
+            ],
+        ],
+    )
