@@ -15,6 +15,7 @@ lint: .venv/ready
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/python -m benchmarks.readme --check
 
 # Not --quiet: that hides warnings from --strict, too.
 docs: .venv/ready

@@ -4,17 +4,13 @@ from importlib.util import find_spec
 
 import typer
 
-from benchmarks import (
-    grids,
-    ladder,
-    langevin,
-    multilevel,
-    noise,
-    parallel,
-    poisson_diffusion,
-    poisson_order,
-    substeps,
-)
+from benchmarks import grids, ladder, noise
+from benchmarks.langevin import measure as langevin
+from benchmarks.multilevel import measure as multilevel
+from benchmarks.parallel import measure as parallel
+from benchmarks.poisson import measure as poisson_diffusion
+from benchmarks.poisson import order as poisson_order
+from benchmarks.poisson import substeps
 
 
 def main() -> None:

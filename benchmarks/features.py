@@ -10,34 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
 from rich.console import Console
 from safetensors.torch import save_file
 
-from multidrift.drifts.folder import BUNDLED
+from multidrift.basics.files import write_whole
 from multidrift.evaluation.features import DIGITS_FILE
-from multidrift.processes.files import write_whole
+from multidrift.training.digits import digits, labels
 from multidrift.training.features import accuracy, rescale_features, train_classifier
-from multidrift.training.images import Split, load_images, split
-
-DIGITS = BUNDLED / "digits.npz"
-HELD_OUT, SPLIT_SEED = 0.1, 0  # those of the bundled ladder
-
-
-def digits() -> Split:
-    """The digits in [−1, 1], split as they were for the bundled ladder."""
-    return split(load_images(DIGITS), HELD_OUT, SPLIT_SEED)
-
-
-def labels() -> tuple[torch.Tensor, torch.Tensor]:
-    """The labels of the digits as `split` orders them: of the training images, and of the held-out ones."""
-    with np.load(DIGITS, allow_pickle=False) as arrays:
-        every = torch.from_numpy(arrays["y"]).long()
-    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    count = round(HELD_OUT * len(every))
-    return every[order[count:]], every[order[:count]]
 
 
 def main(

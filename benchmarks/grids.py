@@ -22,8 +22,8 @@ import multidrift as md
 from benchmarks.record import Record, machine
 from benchmarks.tables import Entry, results, rows
 from multidrift.evaluation.coupled import squared_distances
-from multidrift.processes.grids import Grid, own_grid
-from multidrift.processes.schedule import Schedule
+from multidrift.schedules.grids import Grid, own_grid
+from multidrift.schedules.schedule import Schedule
 
 NAME = "grids"
 STEPS = (10, 20, 40)

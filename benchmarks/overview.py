@@ -6,9 +6,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.langevin_report import NAMES, fewer_than_euler
-from benchmarks.parallel_report import waiting
-from benchmarks.poisson_report import calls_to_the_reference
+from benchmarks.langevin.report import NAMES, fewer_than_euler
+from benchmarks.parallel.report import waiting
+from benchmarks.poisson.report import calls_to_the_reference
 from benchmarks.tables import rows
 
 _HEADER = ["what I have and want", "what to use", "what it gains at equal quality (measured)", "when not"]

@@ -1,6 +1,6 @@
 """Write the measured figures into the README and the docs, between their markers.
 
-python -m benchmarks.readme            # after a benchmark; `make test` checks that nothing was forgotten
+python -m benchmarks.readme            # after a benchmark; `make lint` checks that nothing was forgotten (--check)
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ import re
 import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from matplotlib.figure import Figure
 
-from benchmarks import grids, langevin_report, overview, parallel_report, poisson_report
+from benchmarks import grids, overview
+from benchmarks.langevin import report as langevin_report
+from benchmarks.parallel import report as parallel_report
+from benchmarks.poisson import report as poisson_report
 from benchmarks.tables import Entry, machine, results, rows
-from multidrift.processes.files import write_whole
+from multidrift.basics.files import write_whole
 from multidrift.report.comparison import write_figure
 
 ROOT = Path(__file__).parent.parent
@@ -241,10 +246,18 @@ def plot() -> None:
     write_figure(figure, PLOT)
 
 
-def main() -> None:
+def main(
+    *, check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page differs.")] = False
+) -> None:
     """Fill all pages and draw the plot."""
-    for page in PAGES:
-        text = filled(page.read_text())
+    texts = {page: (page.read_text(), filled(page.read_text())) for page in PAGES}
+    if check:
+        behind = [page.name for page, (now, wanted) in texts.items() if now != wanted]
+        if behind:
+            print(f"{', '.join(behind)}: run python -m benchmarks.readme")
+            raise typer.Exit(1)
+        return
+    for page, (_, text) in texts.items():
         write_whole(page, lambda partial, text=text: partial.write_text(text))
     plot()
     langevin_report.plot()
@@ -253,4 +266,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

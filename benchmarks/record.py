@@ -11,8 +11,8 @@ import diffusers
 import torch
 
 import multidrift as md
-from multidrift.processes.errors import require
-from multidrift.processes.files import write_whole
+from multidrift.basics.errors import require
+from multidrift.basics.files import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 

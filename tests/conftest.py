@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from tests.fakes import Small
 
 import multidrift as md
 
@@ -30,21 +31,6 @@ def ddpm():
 @pytest.fixture
 def denoiser(mixture, ddpm):
     return mixture.denoiser(ddpm)
-
-
-class Small(torch.nn.Module):
-    """A convolution that stands for a network: cheap, with parameters, sensitive to every input."""
-
-    def __init__(self, channels=1, seed=0):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.conv = torch.nn.Conv2d(channels, channels, 3, padding=1)
-        self.seen = []
-
-    def forward(self, x, t, scale=None):
-        self.seen.append((tuple(x.shape), t.clone()))
-        out = torch.tanh(self.conv(x)) * torch.cos(t / 1000).view(-1, 1, 1, 1).to(x.dtype)
-        return out if scale is None else out * scale.view(-1, 1, 1, 1).to(x.dtype)
 
 
 @pytest.fixture

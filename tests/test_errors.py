@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from tests.fakes import Small
 
 import multidrift as md
-from conftest import Small
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import pytest
 import torch
+from tests.fakes import Small
 
 import multidrift as md
-from conftest import Small
 
 F64 = {"dtype": torch.float64}
 

@@ -1,36 +1,36 @@
 """multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
 
+from multidrift import schedules
+from multidrift.basics.errors import MultidriftError
 from multidrift.drifts.conditioning import shared
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.gaussian import GaussianDenoiser
+from multidrift.drifts.gradient import LangevinDrift, potential
 from multidrift.drifts.ladder import Ladder
-from multidrift.drifts.langevin import LangevinDrift, potential
-from multidrift.drifts.regression import LogisticRegression, PosteriorReference, breast_cancer_posterior
-from multidrift.drifts.targets import GaussianMixture
-from multidrift.plans.advice import PlanWarning
-from multidrift.plans.plan import Plan
-from multidrift.processes import schedules
+from multidrift.methods.advice import PlanWarning
+from multidrift.methods.catalogue import method_from_dict
+from multidrift.methods.euler import Euler
+from multidrift.methods.ladder_multistep.walk import LadderMultistep
+from multidrift.methods.ladder_multistep.weights import CellWeights
+from multidrift.methods.method import Method
+from multidrift.methods.multilevel.walk import Multilevel
+from multidrift.methods.multistep import Multistep
+from multidrift.methods.picard.forecast import Forecast, critical_path, forecasts
+from multidrift.methods.picard.piadm import piadm
+from multidrift.methods.picard.predictor_corrector import PredictorCorrector
+from multidrift.methods.picard.walk import ConvergenceWarning, Picard
+from multidrift.methods.poisson.variants import pmm_variant, recommended_variant
+from multidrift.methods.poisson.walk import PoissonMidpoint
 from multidrift.processes.diffusion import Diffusion
-from multidrift.processes.errors import MultidriftError
-from multidrift.processes.grids import grid_times
 from multidrift.processes.langevin import Overdamped, Underdamped
-from multidrift.processes.variants import pmm_variant, recommended_variant
-from multidrift.samplers.cell_weights import CellWeights
-from multidrift.samplers.corrector import PredictorCorrector
-from multidrift.samplers.euler import Euler
-from multidrift.samplers.forecast import Forecast, critical_path, forecasts
-from multidrift.samplers.ladder_multistep import LadderMultistep
-from multidrift.samplers.marginals import RunWarning
-from multidrift.samplers.method import Method
-from multidrift.samplers.methods import method_from_dict
-from multidrift.samplers.multilevel import Multilevel
-from multidrift.samplers.multistep import Multistep
-from multidrift.samplers.piadm import piadm
-from multidrift.samplers.picard import ConvergenceWarning, Picard
-from multidrift.samplers.poisson import PoissonMidpoint
-from multidrift.samplers.result import Result, State
-from multidrift.samplers.sample import sample, steps
+from multidrift.runs.marginals import RunWarning
+from multidrift.runs.plan import Plan
+from multidrift.runs.result import Result, State
+from multidrift.sampling import sample, steps
+from multidrift.schedules.grids import grid_times
+from multidrift.targets.logistic import LogisticRegression, PosteriorReference, breast_cancer_posterior
+from multidrift.targets.mixture import GaussianMixture
 
 __version__ = "0.1.0"
 

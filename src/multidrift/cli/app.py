@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from multidrift.basics.errors import MultidriftError
 from multidrift.cli.demo import demo_command
 from multidrift.cli.langevin import langevin_command
 from multidrift.cli.sample import sample_command
 from multidrift.cli.train import train_command
-from multidrift.processes.errors import MultidriftError
 
 app = typer.Typer(
     name="multidrift",

@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from multidrift.basics.errors import require
 from multidrift.drifts.ladder import Ladder
 from multidrift.evaluation.demonstration import REFERENCE_STEPS, SHOWN, contenders, demonstrate
-from multidrift.plans.advice import PlanWarning
+from multidrift.methods.advice import PlanWarning
 from multidrift.processes.diffusion import Diffusion
-from multidrift.processes.errors import require
 
 
 def demo_command(

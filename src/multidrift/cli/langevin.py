@@ -13,19 +13,19 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.files import write_whole
 from multidrift.cli.output import check_output
 from multidrift.cli.target import load_target
-from multidrift.drifts.langevin import LangevinDrift, potential
+from multidrift.drifts.gradient import LangevinDrift, potential
 from multidrift.integrations.arviz import available, diagnose
-from multidrift.plans.substeps import SubstepDraws
-from multidrift.processes.errors import MultidriftError, require
-from multidrift.processes.files import write_whole
+from multidrift.methods.euler import Euler
+from multidrift.methods.method import Method
+from multidrift.methods.poisson.substeps import SubstepDraws
+from multidrift.methods.poisson.walk import PoissonMidpoint
 from multidrift.processes.langevin import Langevin, Overdamped, Underdamped
-from multidrift.samplers.euler import Euler
-from multidrift.samplers.method import Method
-from multidrift.samplers.poisson import PoissonMidpoint
-from multidrift.samplers.result import Result
-from multidrift.samplers.sample import sample
+from multidrift.runs.result import Result
+from multidrift.sampling import sample
 
 _SAVED = 1000  # states of each chain, unless --save says otherwise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from multidrift.processes.errors import MultidriftError, require
+from multidrift.basics.errors import MultidriftError, require
 
 
 def check_output(out: Path, takes: str, *, picture: bool = False) -> None:

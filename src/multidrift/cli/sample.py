@@ -11,25 +11,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from multidrift.basics.errors import MultidriftError, require
 from multidrift.cli.output import check_output
 from multidrift.drifts.ladder import Ladder
-from multidrift.plans.draws import Draws
-from multidrift.plans.substeps import SubstepDraws
+from multidrift.methods.euler import Euler
+from multidrift.methods.method import Method
+from multidrift.methods.multilevel.draws import Draws
+from multidrift.methods.multilevel.walk import Multilevel
+from multidrift.methods.multistep import Multistep
+from multidrift.methods.picard.forecast import Forecast, forecasts
+from multidrift.methods.picard.walk import Picard
+from multidrift.methods.poisson.substeps import SubstepDraws
+from multidrift.methods.poisson.variants import Variant, pmm_variant
+from multidrift.methods.poisson.walk import PoissonMidpoint
 from multidrift.processes.clocks import Holds
 from multidrift.processes.diffusion import Diffusion
-from multidrift.processes.errors import MultidriftError, require
-from multidrift.processes.grids import Grid
-from multidrift.processes.schedules import Discrete
-from multidrift.processes.variants import Variant, pmm_variant
-from multidrift.samplers.euler import Euler
-from multidrift.samplers.forecast import Forecast, forecasts
-from multidrift.samplers.method import Method
-from multidrift.samplers.multilevel import Multilevel
-from multidrift.samplers.multistep import Multistep
-from multidrift.samplers.picard import Picard
-from multidrift.samplers.poisson import PoissonMidpoint
-from multidrift.samplers.result import Result, save_image
-from multidrift.samplers.sample import sample
+from multidrift.runs.pictures import save_image
+from multidrift.runs.result import Result
+from multidrift.sampling import sample
+from multidrift.schedules.chain import Discrete
+from multidrift.schedules.grids import Grid
 
 
 class MethodName(StrEnum):

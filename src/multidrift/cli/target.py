@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from multidrift.processes.errors import MultidriftError, require
+from multidrift.basics.errors import MultidriftError, require
 
 
 def load_target(name: str) -> Callable[[Tensor], Tensor]:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from multidrift.processes.errors import require
-from multidrift.processes.schedules import ddpm
+from multidrift.basics.errors import require
+from multidrift.schedules.chain import ddpm
 from multidrift.training.settings import Progress as Step
 from multidrift.training.settings import TrainingSettings
 from multidrift.training.sizes import SIZES, select

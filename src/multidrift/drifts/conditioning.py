@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multidrift.processes.errors import MultidriftError, require
+from multidrift.basics.errors import MultidriftError, require
 
 Values: TypeAlias = Tensor | NDArray[np.generic]  # type: ignore[explicit-any]  # an array of any dtype
 

@@ -8,11 +8,9 @@ from functools import cached_property
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multidrift.processes.errors import MultidriftError, require
-
-Floats = NDArray[np.float64]
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
 
 
 @dataclass(frozen=True, eq=False)

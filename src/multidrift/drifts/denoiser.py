@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.drifts.drift import Conditioning, Drift, Floats, Network
-from multidrift.processes.errors import require
+from multidrift.basics.errors import require
+from multidrift.basics.numbers import Floats
+from multidrift.drifts.drift import Conditioning, Drift, Network
 from multidrift.processes.predictions import PREDICTIONS, Prediction, conversion
-from multidrift.processes.schedule import Schedule
+from multidrift.schedules.schedule import Schedule
 
 
 class Denoiser(Drift):

@@ -8,16 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from multidrift.processes.errors import MultidriftError, require
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
 from multidrift.processes.predictions import Prediction
-from multidrift.processes.schedule import Schedule
+from multidrift.schedules.schedule import Schedule
 
-Floats = NDArray[np.float64]
 Conditioning: TypeAlias = Mapping[str, object]
 
 _FIRST_VALUES = 16  # of each parameter go into the fingerprint: enough to tell networks apart, quick to read

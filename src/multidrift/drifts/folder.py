@@ -23,15 +23,16 @@ from typing import Protocol, cast
 
 import torch
 
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.drifts.costs import Costs
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.gaussian import GaussianDenoiser
-from multidrift.drifts.timer import Costs
-from multidrift.processes.errors import MultidriftError, require
 from multidrift.processes.predictions import Prediction
-from multidrift.processes.schedule import Schedule
-from multidrift.processes.schedules import Discrete, from_dict
+from multidrift.schedules.catalogue import from_dict
+from multidrift.schedules.chain import Discrete
+from multidrift.schedules.schedule import Schedule
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 FORMAT = 1

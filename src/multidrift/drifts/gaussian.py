@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
 from multidrift.drifts.denoiser import Denoiser
-from multidrift.processes.errors import MultidriftError, require
-from multidrift.processes.schedule import Schedule
+from multidrift.schedules.schedule import Schedule
 
-Floats = NDArray[np.float64]
 _NEGLIGIBLE = 2e-4  # of the largest variance: axes below it count as without any
 _LARGEST_MATRIX = (
     4096  # coordinates: the eigenvectors of a larger covariance take minutes and more memory than networks

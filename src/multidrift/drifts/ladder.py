@@ -9,17 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
+from multidrift.drifts.costs import Costs, measure_costs
 from multidrift.drifts.covariance import DriftCovariance
-from multidrift.drifts.drift import Drift, Floats, Network
+from multidrift.drifts.drift import Drift, Network
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
 from multidrift.drifts.gaussian import GaussianDenoiser
-from multidrift.drifts.langevin import LangevinDrift
-from multidrift.drifts.timer import Costs, measure_costs
-from multidrift.processes.errors import MultidriftError, require
+from multidrift.drifts.gradient import LangevinDrift
 from multidrift.processes.process import Process
-from multidrift.processes.schedule import Schedule
+from multidrift.schedules.schedule import Schedule
 
 # Where the signal is weak all levels of a ladder see nearly the same noise (the smallest of the bundled digits ladder
 # is 3% and 9% away from the largest at these places), while a wrong `predicts` is 25% away or more.

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from multidrift.basics.errors import require
 from multidrift.drifts.ladder import Ladder
+from multidrift.methods.euler import Euler
+from multidrift.methods.method import Method
+from multidrift.methods.multilevel.walk import Multilevel
+from multidrift.methods.multistep import Multistep
 from multidrift.processes.diffusion import Diffusion
-from multidrift.processes.errors import require
-from multidrift.samplers.euler import Euler
-from multidrift.samplers.method import Method
-from multidrift.samplers.multilevel import Multilevel
-from multidrift.samplers.multistep import Multistep
-from multidrift.samplers.result import State
-from multidrift.samplers.sample import sample
+from multidrift.runs.result import State
+from multidrift.sampling import sample
 
 
 @dataclass(frozen=True)

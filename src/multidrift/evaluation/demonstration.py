@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from multidrift.drifts.ladder import Ladder
 from multidrift.evaluation.coupled import Contender, Outcome, compare, equal_cost
+from multidrift.methods.euler import Euler
 from multidrift.processes.diffusion import Diffusion
-from multidrift.samplers.euler import Euler
-from multidrift.samplers.result import Result, State
-from multidrift.samplers.sample import sample
+from multidrift.runs.result import Result, State
+from multidrift.sampling import sample
 
 REFERENCE_STEPS = 400
 LEVELS = ("f1", "f5")

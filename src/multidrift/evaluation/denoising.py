@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from multidrift.basics.errors import require
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.ladder import Ladder
 from multidrift.noise.counter import Keys, Stream
-from multidrift.processes.errors import require
 
 
 @dataclass(frozen=True)

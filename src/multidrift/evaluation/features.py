@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.folder import BUNDLED
-from multidrift.processes.errors import MultidriftError, require
 
 FEATURES = 64
 DIGITS_FILE = BUNDLED / "digits-features.safetensors"

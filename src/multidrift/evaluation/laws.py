@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from multidrift.processes.errors import MultidriftError, require
+from multidrift.basics.errors import MultidriftError, require
 
 _NORMAL_95 = 1.959964  # the normal's 97.5% quantile
 _ROWS = 250  # rows of the kernel matrix held at a time, to bound the memory

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multidrift.processes.errors import MultidriftError, require
-from multidrift.samplers.result import Result
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
+from multidrift.runs.result import Result
 
 if TYPE_CHECKING:
     from arviz import InferenceData
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from multidrift.processes.errors import require
+from multidrift.basics.errors import require
 
 _SEEDS = "an integer from −2⁶³ to 2⁶⁴ − 1"
 _NEGATIVE = 1 << 32  # beside the streams' numbers: seed −1 must not be seed 2⁶⁴ − 1, which has the same bits

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multidrift.basics.numbers import Floats
 from multidrift.noise.counter import Keys
-from multidrift.noise.segments import Components, Floats, Segment, Weight, cut, halves, prefix, weighted
-from multidrift.processes.lattice import NoiseClock
+from multidrift.noise.lattice import NoiseClock
+from multidrift.noise.segments import Components, Segment, Weight, cut, halves, prefix, weighted
 
 
 def descend(

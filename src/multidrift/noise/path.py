@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.basics.errors import require
+from multidrift.basics.numbers import Floats
 from multidrift.noise.counter import Keys
 from multidrift.noise.descent import descend
-from multidrift.noise.segments import Components, Floats, Segment, cut, halves, weighted
-from multidrift.processes.errors import require
-from multidrift.processes.lattice import NoiseClock
+from multidrift.noise.lattice import NoiseClock
+from multidrift.noise.segments import Components, Segment, cut, halves, weighted
 
 _ROOT, _TAIL = 0, -1  # draws of the whole tree's normals and of the cell below the lattice; node i draws i ≥ 1
 _DRAWN_AT_ONCE = 1 << 20  # normals drawn in one go: enough to hide launch costs, small against a batch of states

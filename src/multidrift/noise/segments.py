@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from multidrift.processes.lattice import NoiseClock, Places
+from multidrift.basics.numbers import Floats
+from multidrift.noise.lattice import NoiseClock, Places
 
-Floats = NDArray[np.float64]
 Components = tuple[Tensor, ...]  # one tensor for each of the k normals
 Weight = float | Tensor
 

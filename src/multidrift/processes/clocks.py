@@ -14,15 +14,14 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multidrift.processes.errors import require
-from multidrift.processes.lattice import Places
+from multidrift.basics.errors import require
+from multidrift.basics.numbers import Floats
+from multidrift.noise.lattice import Places
 from multidrift.processes.predictions import Prediction
-from multidrift.processes.schedule import Schedule
-from multidrift.processes.schedules import Discrete
+from multidrift.schedules.chain import Discrete
+from multidrift.schedules.schedule import Schedule
 
-Floats = NDArray[np.float64]
 Holds = Literal["data", "noise", "score", "ddpm"]
 
 

@@ -9,20 +9,19 @@ from functools import cached_property
 from typing import ClassVar, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
+from multidrift.noise.lattice import Lattice, Places, VarianceClock
 from multidrift.processes.clocks import CLOCKS, HeldClock, Holds
-from multidrift.processes.errors import MultidriftError, require
-from multidrift.processes.grids import Grid, check_times, grid_times, own_grid
 from multidrift.processes.intervals import Intervals
-from multidrift.processes.lattice import Lattice, Places, VarianceClock
 from multidrift.processes.noise_scale import ScaledVariance
 from multidrift.processes.predictions import Prediction
 from multidrift.processes.process import Process
-from multidrift.processes.schedule import Schedule
-from multidrift.processes.schedules import from_dict
-
-Floats = NDArray[np.float64]
+from multidrift.schedules.catalogue import from_dict
+from multidrift.schedules.grids import Grid, check_times, grid_times, own_grid
+from multidrift.schedules.schedule import Schedule
 
 # One lattice for every schedule: cells of λ 2⁻¹⁰ wide, a fifth of the smallest step of the 1000-step DDPM chain.
 _LATTICE = Lattice(low=-64.0, high=64.0, depth=17, unbounded_below=True)

@@ -10,17 +10,17 @@ from functools import cached_property
 from typing import ClassVar, Self, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from multidrift.processes.errors import MultidriftError, require
-from multidrift.processes.grids import Grid
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
+from multidrift.noise.lattice import Lattice, Places, VarianceClock, bridge
+from multidrift.noise.pair import drift_pair, pair_reach, pair_rotation
 from multidrift.processes.intervals import Intervals
-from multidrift.processes.lattice import Lattice, Places, VarianceClock, bridge
-from multidrift.processes.pair import drift_pair, pair_reach, pair_rotation
 from multidrift.processes.predictions import Prediction
 from multidrift.processes.process import Process
+from multidrift.schedules.grids import Grid
 
-Floats = NDArray[np.float64]
 Own = TypeVar("Own", bound="Langevin")
 _CELLS = 2.0**-16  # of the horizon, unless `resolution` says otherwise
 _LONGEST_BLOCK = 30.0  # γ·block: e^30 is as far apart as coordinates of one block may be

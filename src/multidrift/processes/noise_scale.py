@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from multidrift.basics.errors import require
+from multidrift.basics.numbers import Floats
+from multidrift.noise.lattice import Places
 from multidrift.processes.clocks import HeldClock
-from multidrift.processes.errors import require
-from multidrift.processes.lattice import Places
-from multidrift.processes.schedule import Schedule
+from multidrift.schedules.schedule import Schedule
 
-Floats = NDArray[np.float64]
 _CELLS = 2048  # of a schedule without training steps: the factor is constant on each
 
 

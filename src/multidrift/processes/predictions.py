@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multidrift.processes.errors import MultidriftError
+from multidrift.basics.errors import MultidriftError
+from multidrift.basics.numbers import Floats
 
-Floats = NDArray[np.float64]
 Prediction = Literal["epsilon", "sample", "v_prediction", "flow", "score"]
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 

@@ -6,16 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from multidrift.processes.grids import Grid
+from multidrift.basics.numbers import Floats
+from multidrift.noise.lattice import Lattice, Places
 from multidrift.processes.intervals import Intervals
-from multidrift.processes.lattice import Lattice, Places
 from multidrift.processes.predictions import Prediction
-from multidrift.processes.schedule import Schedule
-
-Floats = NDArray[np.float64]
+from multidrift.schedules.grids import Grid
+from multidrift.schedules.schedule import Schedule
 
 
 class Process(ABC):

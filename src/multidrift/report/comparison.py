@@ -13,10 +13,10 @@ from matplotlib.patches import Rectangle
 from rich.table import Table
 from torch import Tensor
 
+from multidrift.basics.errors import MultidriftError
+from multidrift.basics.files import write_whole
 from multidrift.evaluation.coupled import Outcome
-from multidrift.processes.errors import MultidriftError
-from multidrift.processes.files import write_whole
-from multidrift.samplers.result import to_pixels
+from multidrift.runs.pictures import to_pixels
 
 _VISIBLE = 0.05  # squared error per pixel above which a digit looks different
 _GAP = 3  # pixels between the digits of a row

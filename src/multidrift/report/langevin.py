@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from rich.table import Table
 
-from multidrift.processes.errors import require
+from multidrift.basics.errors import require
+from multidrift.basics.numbers import Floats
 from multidrift.report.comparison import write_figure
-
-Floats = NDArray[np.float64]
 
 _SHOWN_COORDINATES = 4
 _SHOWN_CHAINS = 4

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from multidrift.processes.errors import require
+from multidrift.basics.errors import require
 from multidrift.report.comparison import write_figure
-from multidrift.samplers.result import Result
+from multidrift.runs.result import Result
 
 
 def residual_plot(results: Mapping[str, Result], path: Path, tolerance: float | None = None) -> None:

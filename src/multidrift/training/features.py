@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from multidrift.basics.errors import require
 from multidrift.evaluation.features import HIDDEN, digits_classifier
-from multidrift.processes.errors import require
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from multidrift.processes.errors import MultidriftError, require
+from multidrift.basics.errors import MultidriftError, require
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 

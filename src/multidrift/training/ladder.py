@@ -14,7 +14,7 @@ from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.evaluation.denoising import DenoisingErrors, denoising_errors
-from multidrift.processes.schedules import Discrete
+from multidrift.schedules.chain import Discrete
 from multidrift.training.images import split
 from multidrift.training.settings import Progress, TrainingSettings
 from multidrift.training.sizes import Size

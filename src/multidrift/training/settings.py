@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from multidrift.processes.errors import require
+from multidrift.basics.errors import require
 
 
 @dataclass(frozen=True)

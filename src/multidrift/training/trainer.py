@@ -16,9 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from multidrift.processes.errors import MultidriftError, require
-from multidrift.processes.files import write_whole
-from multidrift.processes.schedules import Discrete
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.files import write_whole
+from multidrift.schedules.chain import Discrete
 from multidrift.training.settings import Progress, TrainingSettings
 from multidrift.training.sizes import Size
 

@@ -1,0 +1,1 @@
+"""Bias against gradient calls: `python -m benchmarks.langevin`."""

@@ -1,0 +1,1 @@
+"""Error against seconds on the bundled ladder: `python -m benchmarks.multilevel`."""

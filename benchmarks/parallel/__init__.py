@@ -1,0 +1,1 @@
+"""Rounds and critical paths of parallel Picard: `python -m benchmarks.parallel`."""

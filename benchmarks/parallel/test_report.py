@@ -1,0 +1,35 @@
+"""The tables of parallel runs say how many images stand behind them, and how many rows a call has."""
+
+import pytest
+
+from benchmarks.parallel import report as parallel_report
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    def entry(label, steps, images, reached, error=2e-2):
+        history = [{"rounds": 30, "error": error, "calls": 600.0, "critical_path": 0.5}]
+        return {"label": label, "eta": 0.0, "steps": steps, "images": images, "history": history,
+                "reached": {"0.001": reached}, "family": "ours"}  # fmt: skip
+
+    known = {"rounds": 12, "calls": 300.0, "critical_path": 0.2, "error": 5e-4}
+    entries = [
+        entry("diffusers DDIMParallel, window 20", 60, 7, known | {"peak_rows": 20.0}),
+        entry("window of 20", 60, 7, None),
+        entry("plain Picard", 1000, 3, known | {"calls": 600.0}),
+    ]
+    monkeypatch.setattr(parallel_report, "results", lambda name: {"parallel": {"entries": entries}}[name])
+
+
+def test_the_summary_names_images_and_rows(made_up):
+    table = parallel_report.summary()
+    assert "| plain Picard |  |  | 12 (0.20; 50) |  |" in table
+    assert "| diffusers' parallel scheduler, window 20 | 12 (0.20; 25) |" in table
+    assert "few images of one seed: 7 at 60 steps, 3 at 1,000 steps" in table
+
+
+def test_windows_are_shown_by_rows_a_call(made_up):
+    table = parallel_report.windows()
+    assert "| ODE | 60 | 7 | diffusers' parallel scheduler, window 20 | 12 | 300 | 25.0 | 5.0e-04 | 20 |" in table
+    assert "| ODE | 60 | 7 | window of 20 | not by 30 |  |  | 2.0e-02 |  |" in table
+    assert "plain" not in table

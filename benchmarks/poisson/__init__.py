@@ -1,0 +1,1 @@
+"""The law of samples against calls: `python -m benchmarks.poisson`."""

@@ -1,0 +1,72 @@
+"""The one timer: what a call of each level costs on this machine."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from multidrift.basics.errors import require
+from multidrift.drifts.drift import Drift
+from multidrift.drifts.evaluation_mode import evaluation_mode
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds per call of each level, measured at one batch size on one machine."""
+
+    seconds: Mapping[str, float]
+    batch: int
+    machine: str
+
+
+def machine_name(device: torch.device) -> str:
+    """What the figures were measured on: the device and, for a processor, its number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} processor, {torch.get_num_threads()} threads"
+
+
+def measure_costs(
+    levels: Mapping[str, Drift],
+    shape: tuple[int, ...],
+    batch: int,
+    repeats: int,
+    device: torch.device | str | None,
+) -> Costs:
+    """The median time of a call of each level on `batch` samples, the levels taking turns `repeats` times.
+
+    Units: seconds. Raises on batch < 1 and repeats < 1.
+    """
+    require(batch >= 1, "batch", batch, "a count of at least 1")
+    require(repeats >= 1, "repeats", repeats, "a count of at least 1")
+    own = next((level.device for level in levels.values() if level.device is not None), torch.device("cpu"))
+    where = own if device is None else torch.device(device)
+    times: dict[str, list[float]] = {name: [] for name in levels}
+    with evaluation_mode(levels.values()):
+        for turn in range(repeats + 1):  # the first turn warms up
+            for name, level in levels.items():
+                seconds = _one_call(level, shape, batch, where)
+                if turn:
+                    times[name].append(seconds)
+    return Costs({name: statistics.median(s) for name, s in times.items()}, batch, machine_name(where))
+
+
+def _one_call(level: Drift, shape: tuple[int, ...], batch: int, where: torch.device) -> float:
+    x = torch.zeros((batch, *shape), device=where)
+    middle = 0.0 if level.schedule is None else 0.5 * (level.schedule.t_max + level.schedule.t_min)
+    _wait(where)
+    start = time.perf_counter()
+    with torch.no_grad():
+        level.predict(x, middle, "sample", {})
+    _wait(where)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,86 @@
+"""Drifts of Langevin dynamics: the gradient of a log-density, given or by automatic differentiation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
+from multidrift.drifts.drift import Conditioning, Drift, Network
+from multidrift.processes.predictions import Prediction
+
+LogDensity: TypeAlias = Callable[..., Tensor]  # type: ignore[explicit-any]  # any conditioning
+
+
+class LangevinDrift(Drift):
+    """The gradient of a log-density, as `md.Overdamped` and `md.Underdamped` take it.
+
+    - `net`: called as net(x, **conditioning) with positions x [n, …]; returns the gradient, shaped like x. It
+      computes in the dtype of its parameters, if it has any
+    - `shape`: one sample's shape, where it is known
+
+    A plain function given to `md.sample` becomes one of these. Raises MultidriftError, at every call, on an output of
+    another shape or dtype.
+    """
+
+    schedule = None
+
+    def __init__(self, net: Network, name: str = "drift", shape: tuple[int, ...] | None = None) -> None:
+        require(callable(net), "drift", net, "a callable drift(x, **conditioning)")
+        self.net, self.name, self.shape = net, name, shape
+
+    def __repr__(self) -> str:
+        return f"LangevinDrift({self.name!r}, shape={self.shape})"
+
+    @property
+    def settings(self) -> list[object]:
+        return ["Langevin"]
+
+    @property
+    def modules(self) -> tuple[torch.nn.Module, ...]:
+        source = getattr(self.net, "log_density", self.net)
+        return (source,) if isinstance(source, torch.nn.Module) else ()
+
+    def renamed(self, name: str) -> LangevinDrift:
+        return self if name == self.name else LangevinDrift(self.net, name, self.shape)
+
+    def predict(self, x: Tensor, t: float | Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
+        """The gradient at positions x [n, …]; time and target have no say in it."""
+        del t, target
+        return self.checked(self.net(x.to(self.dtype or x.dtype, copy=True), **conditioning), x)
+
+
+@dataclass(frozen=True)
+class _Gradient:
+    """∇ log density by automatic differentiation."""
+
+    log_density: LogDensity
+
+    def __call__(self, x: Tensor, **conditioning: object) -> Tensor:
+        keep_graph = torch.is_grad_enabled()  # the caller differentiates through the run
+        with torch.enable_grad():
+            position = x if x.requires_grad else x.detach().requires_grad_()
+            value = self.log_density(position, **conditioning)
+            described = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            scalar = isinstance(value, Tensor) and value.shape == (len(x),)
+            require(scalar, "log_density", described, f"one scalar a chain, shape ({len(x)},)")
+            if not value.requires_grad:
+                raise MultidriftError("log_density: got a value without a gradient; it takes torch operations on x")
+            (gradient,) = torch.autograd.grad(value.sum(), position, create_graph=keep_graph, allow_unused=True)
+        require(gradient is not None, "log_density", "a value that does not depend on x", "torch operations on x")
+        return gradient
+
+
+def potential(log_density: LogDensity, name: str = "potential", shape: tuple[int, ...] | None = None) -> LangevinDrift:
+    """The drift of a log-density, by automatic differentiation.
+
+    `log_density(x, **conditioning)` takes positions [n, …] and returns one number a chain, [n], each from its own row
+    of x. Raises MultidriftError where it is no scalar a chain, or not differentiable in x.
+    """
+    require(callable(log_density), "log_density", log_density, "a callable log_density(x, **conditioning)")
+    return LangevinDrift(_Gradient(log_density), name, shape)

@@ -1,0 +1,1 @@
+"""Multilevel Euler-Maruyama."""

@@ -1,0 +1,1 @@
+"""Parallel Picard iteration."""

@@ -1,0 +1,252 @@
+"""All time points of a run at once: their states and noises, and which of them are settled, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from multidrift.basics.numbers import Floats
+from multidrift.processes.diffusion import Diffusion
+from multidrift.processes.intervals import Interval
+from multidrift.processes.langevin import Langevin
+from multidrift.processes.process import Process
+from multidrift.runs import update
+from multidrift.runs.result import State
+from multidrift.runs.run import Run
+
+Indices = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+_LARGEST_SPAN = 20.0  # of log(z/x) within one prefix sum: e^20 keeps float32 factors far from over- and underflow
+_INTERVALS_KEPT = 4096
+
+
+class LevelDrift(Protocol):
+    """D of one level at states x [m, …] with their times [m]; `rows` [m] says which sample each row is of."""
+
+    def __call__(self, x: Tensor, t: Floats, rows: Tensor) -> Tensor: ...
+
+
+class Evaluate(Protocol):
+    """How the independent rows of one round are evaluated: on one device, or spread over several."""
+
+    def __call__(self, drift: LevelDrift, x: Tensor, t: Floats, rows: Tensor) -> Tensor: ...
+
+
+def on_one_device(drift: LevelDrift, x: Tensor, t: Floats, rows: Tensor) -> Tensor:
+    """All rows of a round in one call."""
+    return drift(x, t, rows)
+
+
+class Points:
+    """The time points t_0 … t_N of every sample, as they are now.
+
+    - `x` [N + 1, count, …]: the states; `settled` [count]: points up to this one are final and are not touched again
+    - `ends` [count]: points up to this one are being iterated on; D is needed at points `settled` … `ends` − 1
+    - `scale` [N + 1]: what a change of the state is compared with
+
+    Memory: 2N + 1 states of the whole batch; what an iteration remembers of each level comes on top.
+    """
+
+    def __init__(self, run: Run, scale: Floats, evaluate: Evaluate = on_one_device) -> None:
+        self.run, self.scale, self.evaluate = run, scale, evaluate
+        self.steps, self.count = len(run.times) - 1, len(run.start)
+        self.x = run.start.unsqueeze(0).repeat(self.steps + 1, *(1,) * run.start.ndim)
+        self.settled = np.zeros(self.count, dtype=np.intp)
+        self.ends = np.zeros(self.count, dtype=np.intp)
+        self._noise = torch.zeros_like(self.x[1:]) if run.path is not None else None
+        self._noise_read = 0
+        own = run.process.intervals(run.times[:-1], run.times[1:])
+        self._own_std = own.std
+        self._cuts = _cuts(own.enter_factor)
+        self._rounds = np.zeros((self.steps, self.count), dtype=np.intp)  # that the point after each step was open
+        self.unconverged = 0.0
+        self._interval = lru_cache(_INTERVALS_KEPT)(self._make_interval)
+
+    def like_drift(self) -> Tensor:
+        """Zeros that hold D at every step, [N, count, …]."""
+        zeros = torch.zeros_like(self.run.position(self.x[1:]))
+        return zeros[..., None] if self.run.process.has_velocity else zeros
+
+    @property
+    def done(self) -> bool:
+        """Whether every point of every sample is settled."""
+        return bool(np.all(self.settled == self.steps))
+
+    def open(self, first: Indices | None = None) -> Mask:
+        """[N, count]: at which steps of which sample D is needed: from `first` (by default the settled point) on."""
+        first = self.settled if first is None else first
+        steps = np.arange(self.steps)[:, None]
+        return (steps >= first) & (steps < self.ends)
+
+    def mask(self, chosen: Mask, like: Tensor) -> Tensor:
+        """A mask [n, count] shaped to select among states or drifts [n, count, …]."""
+        return torch.from_numpy(chosen).to(like.device).view(*chosen.shape, *(1,) * (like.ndim - 2))
+
+    def drift(self, level: str, chosen: Mask, first: int = 0) -> Tensor:
+        """D of a level at the chosen points, [n, count] from point `first` on, in one call; 0 elsewhere."""
+        steps, rows = np.nonzero(chosen)
+        place = torch.from_numpy(steps * self.count + rows).to(self.x.device)
+        states = self.x[first : first + len(chosen)].flatten(0, 1)[place]
+
+        def at(x: Tensor, t: Floats, rows: Tensor) -> Tensor:
+            # One time for all rows, where it is one: the same arithmetic as in a sequential method.
+            return self.run.drift_at(x, float(t[0]) if np.all(t == t[0]) else t, first + int(steps[0]), level, rows)
+
+        which = torch.from_numpy(rows).to(self.x.device)
+        found = self.evaluate(at, states, self.run.times[first + steps], which)
+        empty = found.new_zeros((chosen.size, *found.shape[1:]))
+        return empty.index_copy(0, place, found).view(*chosen.shape, *found.shape[1:])
+
+    def scan(self, first: int, last: int, drift: Tensor, starts: Indices) -> None:
+        """Points first + 1 … last from D at steps first … last − 1: z_n = z_first + Σ_j (Δτ_j D_j + ΔW_j).
+
+        A sample's sum begins at its own point `starts`; points outside (`starts`, `ends`] stay as they are.
+        """
+        interval, noise_factor = self._interval(first, last)
+        steps = np.arange(first, last)[:, None]
+        begins = np.maximum(starts, first)
+        z = torch.where(self.mask(steps == begins, self.x), interval.enter(self.x[first:last]), 0.0)
+        noise = 0.0 if self._noise is None else self._noise[first:last] * noise_factor
+        terms = update.increment(z, interval.dtau, drift, noise)
+        terms = torch.where(self.mask(steps >= begins, self.x), terms, 0.0)
+        # Summed in float64, as a parallel scan in float32 would lose what is small beside its largest partial sum.
+        moved = interval.leave(terms.cumsum(0, dtype=torch.float64).to(terms))
+        chosen = self.mask((steps >= begins) & (steps < self.ends), self.x)
+        self.x[first + 1 : last + 1] = torch.where(chosen, moved, self.x[first + 1 : last + 1])
+
+    def _make_interval(self, first: int, last: int) -> tuple[Interval, Tensor]:
+        """Steps first … last − 1 with one anchor, and what takes their noises from their own anchors to it."""
+        times = self.run.times
+        steps = self.run.process.intervals(
+            times[first:last], times[first + 1 : last + 1], np.full(last - first, times[last])
+        )
+        own = self._own_std[first:last]
+        ratio = np.divide(steps.std, own, out=np.zeros_like(own), where=own > 0)
+        shape = (-1, *(1,) * (self.x.ndim - ratio.ndim), *ratio.shape[1:])
+        return steps.together(self.x), torch.from_numpy(ratio).to(self.x).view(shape)
+
+    def advance(self, ends: Indices) -> Indices:
+        """Open the points up to `ends`; returns where each sample's new points begin."""
+        before = np.maximum(self.ends, self.settled)
+        self.ends = np.where(self.settled < self.steps, ends, self.steps)
+        self._read_noise(int(self.ends.max()))
+        return before
+
+    def _read_noise(self, last: int) -> None:
+        """Noises of all steps up to `last`, each read once and in order."""
+        if self._noise is None:
+            return
+        for n in range(self._noise_read, last):
+            self._noise[n] = self.run.noise(self.run.intervals[n])
+        self._noise_read = max(self._noise_read, last)
+
+    def changes(self, before: Tensor, opened: Mask) -> Floats:
+        """[N, count]: how far the point after each open step has moved since `before`, over its scale; else 0."""
+        moved = (self.x - before)[1:].detach().double().flatten(2).square().mean(dim=2).sqrt().cpu().numpy()
+        return np.where(opened, moved / self.scale[1:, None], 0.0)
+
+    def settle(self, before: Tensor, tolerance: float, most_rounds: int, *, by_rounds: bool = False) -> float:
+        """Move every sample's settled point on after a round that took the states from `before` to `x`.
+
+        The first point that moved by more than the tolerance is settled as well: it was computed from points that
+        did not, the first of all from points that were final. So is one after `most_rounds` rounds; `unconverged`
+        keeps the largest change of such points. Where `by_rounds` a point that stands still is not settled for that:
+        every round then settles one point and those that have had all their rounds. Returns the largest change, over
+        its scale.
+        """
+        opened = self.open()
+        changes = self.changes(before, opened)  # entry n is of point n + 1
+        self._rounds += opened
+        moved = changes > tolerance
+        going = opened if by_rounds else moved
+        first_moved = np.where(going.any(axis=0), going.argmax(axis=0) + 1, self.ends)
+        worn = np.where(opened & (self._rounds >= most_rounds), np.arange(1, self.steps + 1)[:, None], 0).max(axis=0)
+        given_up = moved & (np.arange(1, self.steps + 1)[:, None] > first_moved) & (self._rounds >= most_rounds)
+        self.unconverged = max(self.unconverged, float(np.where(given_up, changes, 0.0).max()))
+        self.settled = np.where(self.settled < self.steps, np.maximum(first_moved, worn), self.steps)
+        return float(changes.max())
+
+    def fill(self, starts: Indices) -> None:
+        """First states after each sample's point `starts`: the state there, scaled as the process scales states."""
+        for sample, (start, end) in enumerate(zip(starts.tolist(), self.ends.tolist(), strict=True)):
+            if start < end:
+                sizes = marginal_scale(self.run.process, self.run.times[start : end + 1])
+                factors = torch.from_numpy(sizes[1:] / sizes[0]).to(self.x)
+                state = self.x[start, sample]
+                self.x[start + 1 : end + 1, sample] = state * factors.view(-1, *(1,) * state.ndim)
+
+    def put(self, states: Tensor, starts: Indices) -> None:
+        """Given states [N + 1, count, …] after each sample's point `starts`."""
+        opened = self.open(starts)
+        self.x[1:] = states[1:].where(self.mask(opened, states), self.x[1:])
+
+    def state(self, drift: Tensor, residual: float, settled_before: int) -> State:
+        """The report of a round: the state at the end of the earliest open block or window, after `drift`."""
+        last, settled = int(self.ends.min()), int(self.settled.min())
+        times = self.run.times
+        report = self.run.preview(last - 1, self.run.position(self.x[last - 1]), drift[last - 1], self.x[last])
+        phase = self.run.process.has_velocity
+        final = [
+            (n, float(times[n]), self.run.position(x).clone(), x[..., 1].clone() if phase else None)
+            for n, x in enumerate(self.x[settled_before + 1 : settled + 1], start=settled_before + 1)
+        ]
+        for n in range(settled_before, settled):
+            self.run.guard.watch_state(n, self.x[n + 1])
+        return replace(
+            report,
+            step=settled,
+            x=report.x.clone(),
+            prediction=report.prediction.clone(),
+            velocities=None if report.velocities is None else report.velocities.clone(),
+            residual=residual,
+            converged=not self.unconverged,
+            settled=final,
+        )
+
+    def pieces(self, starts: Indices, stops: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
+        """The steps from `starts` on, cut at `stops` and where one anchor does not serve any longer."""
+        going = starts < self.ends
+        if not going.any():
+            return
+        low, high = int(starts[going].min()), int(self.ends[going].max())
+        inside = sorted({stop for stop in (*self._cuts, *stops) if low < stop < high})
+        yield from pairwise((low, *inside, high))
+
+
+def tolerance_scale(process: Process, times: Floats, *, absolute: bool) -> Floats:
+    """What a change at each time is compared with: σ(t), of Langevin dynamics √(2h/β) of the step before; or 1."""
+    if absolute:
+        return np.ones_like(times)
+    if isinstance(process, Diffusion):
+        return process.schedule.sigma(times)
+    assert isinstance(process, Langevin)
+    steps = np.diff(times)
+    return np.sqrt(2.0 / process.beta * np.append(steps[0], steps))
+
+
+def marginal_scale(process: Process, times: Floats) -> Floats:
+    """The size of states at each time, for data of unit variance: √(α² + σ²), 1 for Langevin dynamics."""
+    schedule = process.model_schedule
+    return np.ones_like(times) if schedule is None else np.hypot(schedule.alpha(times), schedule.sigma(times))
+
+
+def _cuts(enter_factor: Floats) -> Sequence[int]:
+    """The points between which one anchor serves: log(z/x) varies by less than 20 from one to the next."""
+    with np.errstate(divide="ignore"):
+        change = -np.log(enter_factor)  # of log(z/x), over each step; +∞ where the run starts from pure noise
+    heights = np.append(0.0, np.cumsum(np.where(np.isfinite(change), change, 0.0)))
+    cuts = [0]
+    for n in range(2, len(heights)):
+        piece = heights[cuts[-1] : n + 1]
+        if piece.max() - piece.min() > _LARGEST_SPAN:
+            cuts.append(n - 1)
+    return [*cuts, len(heights) - 1]

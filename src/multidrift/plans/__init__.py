@@ -1,1 +1,0 @@
-"""When a level fires, and with what weight: numbers only."""

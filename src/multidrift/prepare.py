@@ -1,0 +1,231 @@
+"""Resolve and check the arguments of a run before anything is computed."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.drifts.conditioning import check_conditioning
+from multidrift.drifts.drift import Drift
+from multidrift.methods.catalogue import method_from_dict
+from multidrift.methods.method import AnyModel, Method, Model, as_model, process_for
+from multidrift.noise.counter import Keys, Stream, check_seed
+from multidrift.noise.path import BrownianPath
+from multidrift.processes.process import Process
+from multidrift.runs.evaluator import Evaluator
+from multidrift.runs.guard import FiniteGuard
+from multidrift.runs.marginals import MarginalGuard
+from multidrift.runs.plan import Plan
+from multidrift.runs.run import Run
+
+_EXPLODED = 1e12  # a position or a velocity beyond this is no state of a chain any more
+
+
+_SAMPLES = 1 << 63  # numbers of samples beyond would repeat earlier ones
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Which samples a run draws: seeds[i] and samples[i] identify sample i; its own draws belong to numbers[i]."""
+
+    seeds: tuple[int, ...]
+    samples: tuple[int, ...]
+    numbers: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def keys(self, stream: Stream, device: torch.device) -> Keys:
+        return Keys.of(self.seeds, self.samples, stream, device)
+
+    def names(self, kind: str) -> list[str]:
+        """What to call each sample in an error."""
+        own = len(set(self.seeds)) > 1
+        pairs = zip(self.seeds, self.numbers, strict=True)
+        return [f"{kind} {number} (seed {seed})" if own else f"{kind} {number}" for seed, number in pairs]
+
+
+def _integer(name: str, value: object, least: int | None, takes: str) -> int:
+    """An int from anything that is one (numpy's too), at least `least`."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # what is no integer raises TypeError
+    except TypeError:
+        number = None
+    require(number is not None and (least is None or number >= least), name, value, takes)
+    assert number is not None
+    return number
+
+
+def prepare(
+    model: AnyModel,
+    method: Method | Plan,
+    process: Process | None,
+    count: int | None,
+    seed: int | Sequence[int],
+    first: int,
+    start: Tensor | None,
+    velocities: Tensor | None,
+    shape: Sequence[int] | None,
+    plan_seed: int,
+    conditioning: Mapping[str, object] | None,
+    batch_size: int | None,
+    memory_limit: float | None,
+    device: torch.device | str | None,
+    dtype: torch.dtype,
+    grad: bool,
+) -> tuple[Method, Run]:
+    """The run that these arguments of `sample` describe, or one error that names the argument at fault."""
+    model = as_model(model)
+    require(isinstance(method, Method | Plan), "method", method, "a method, such as md.Euler(steps=50), or a plan")
+    require(dtype in (torch.float32, torch.float64), "dtype", dtype, "torch.float32 or torch.float64")
+    if batch_size is not None:
+        batch_size = _integer("batch_size", batch_size, 1, "None or a count of at least 1")
+    if memory_limit is not None:
+        limit: object = memory_limit
+        good = type(limit) is not bool and isinstance(limit, Real) and float(limit) > 0
+        require(good, "memory_limit", memory_limit, "None or a number of bytes")
+        require(not grad, "memory_limit", memory_limit, "None with grad=True, which keeps what every call has made")
+    require(start is None or isinstance(start, Tensor), "start", type(start).__name__, "a tensor [count, …]")
+    process = process_for(model, process)
+    batch = _batch(count, seed, first, start)
+    check_seed("plan_seed", _integer("plan_seed", plan_seed, None, "an integer"))
+    conditioning = check_conditioning(conditioning, len(batch))
+    made = method if isinstance(method, Plan) else None
+    method = (method_from_dict(method.method) if isinstance(method, Plan) else method).for_model(model, process)
+    levels = method.levels_of(model)
+    where = _device(levels, start, device)
+    times = method.grid_for(process)
+    process.intervals(times[:1], times[1:2])  # a quantity that cannot be held at the first time is refused here
+    size = _shape(model, start, shape)
+    plan = method.plan_for(model, process, plan_seed, batch.numbers) if made is None else made
+    if made is not None:
+        fingerprints = {name: level.fingerprint for name, level in levels.items()}
+        made.check(process.to_dict(), fingerprints, times.tolist(), batch.numbers)
+    state = _start(process, float(times[0]), batch, size, start, where, dtype)
+    state = _with_velocities(process, state, velocities, batch)
+    noise_keys = batch.keys(Stream.NOISE, where)
+    path = BrownianPath(process, noise_keys, size, dtype) if process.noisy else None
+    names = batch.names(process.sample_is_called)
+    run = Run(
+        process=process,
+        times=times,
+        start=state if grad else state.detach(),
+        levels=tuple(levels),
+        evaluator=Evaluator(levels, len(batch), conditioning, batch_size, memory_limit, grad=grad),
+        path=path,
+        plan=plan,
+        choices=_choices(method, plan, batch, where),
+        noise_keys=noise_keys,
+        guard=FiniteGuard(names, times, None if process.final_calls else _EXPLODED),
+        marginals=MarginalGuard(process, names, times),
+    )
+    return method, run
+
+
+def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tensor | None) -> _Batch:
+    one = not isinstance(seed, Sequence | Tensor | np.ndarray) or isinstance(seed, str)
+    takes = "an integer, or a list of one for each sample"
+    listed: Sequence[int] = () if one else cast("Sequence[int]", seed)
+    seeds = tuple(_integer("seed", value, None, takes) for value in ((seed,) if one else listed))
+    for value in seeds:
+        check_seed("seed", value)
+    number = len(start) if start is not None else len(seeds)
+    number = _integer("count", number if count is None else count, 1, "a count of at least 1")
+    require(start is None or len(start) == number, "start", _described(start), f"a first dimension of count={number}")
+    first = _integer("first", first, 0, "an integer of at least 0")
+    require(first + number <= _SAMPLES, "first", first, f"at most 2⁶³ − count, {_SAMPLES - number}")
+    if one:
+        samples = tuple(range(first, first + number))
+        return _Batch(seeds * number, samples, samples)
+    require(len(seeds) == number, "seed", f"{len(seeds)} seeds", f"one number, or count={number} of them")
+    require(first == 0, "first", first, "0 where every sample has a seed of its own")
+    return _Batch(seeds, (0,) * number, tuple(range(number)))
+
+
+def _device(levels: Mapping[str, Drift], start: Tensor | None, device: torch.device | str | None) -> torch.device:
+    """The one device everything is on."""
+    places = {f"level {name}": level.device for name, level in levels.items() if level.device is not None}
+    if start is not None:
+        places["start"] = start.device
+    if device is not None:
+        places["device"] = _named_device(device)
+    if len({(place.type, place.index or 0) for place in places.values()}) > 1:
+        listed = ", ".join(f"{name} on {place}" for name, place in places.items())
+        raise MultidriftError(f"device: got {listed}; a run takes one device for all")
+    return next(iter(places.values()), torch.device("cpu"))
+
+
+def _named_device(device: torch.device | str) -> torch.device:
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise MultidriftError(f"device: got {device!r}; it takes cpu, cuda, cuda:1, …") from error
+
+
+def _shape(model: Model, start: Tensor | None, shape: Sequence[int] | None) -> tuple[int, ...]:
+    """One sample's shape, from whoever knows it; all who know must agree."""
+    known: dict[str, tuple[int, ...]] = {}
+    if model.shape is not None:
+        known["the model"] = model.shape
+    if start is not None:
+        known["start"] = tuple(start.shape[1:])
+    if shape is not None:
+        known["shape"] = tuple(shape)
+    if not known:
+        raise MultidriftError("shape: got None, and the model does not know it; it takes one sample's shape")
+    if len(set(known.values())) > 1:
+        raise MultidriftError(f"shape: got {', '.join(f'{who} with {size}' for who, size in known.items())}")
+    who, size = next(iter(known.items()))
+    good = len(size) > 0 and all(isinstance(n, int) and n >= 1 for n in size)
+    got = f"{size} of {who}" if who != "shape" else size
+    require(good, "shape", got, "one sample's shape, of at least one dimension: (1,) where a sample is a number")
+    return size
+
+
+def _with_velocities(process: Process, positions: Tensor, velocities: Tensor | None, batch: _Batch) -> Tensor:
+    """The state: positions alone, or beside velocities that are given or drawn from their equilibrium, N(0, M/β)."""
+    if not process.has_velocity:
+        require(velocities is None, "velocities", _described(velocities), "None for a process without velocities")
+        return positions
+    if velocities is None:
+        normal = batch.keys(Stream.VELOCITY, positions.device).normals([0], positions.shape[1:], positions.dtype)[0]
+        std = process.velocity_std
+        velocities = normal * (std if isinstance(std, float) else torch.from_numpy(std).to(normal))
+    right = velocities.shape == positions.shape and bool(torch.isfinite(velocities).all())
+    require(right, "velocities", _described(velocities), f"finite values of the shape {tuple(positions.shape)}")
+    return torch.stack((positions, velocities.to(positions)), dim=-1)
+
+
+def _choices(method: Method, plan: Plan, batch: _Batch, device: torch.device) -> Keys:
+    """The keys of the random choices of each sample, or of all alike where draws are shared."""
+    numbers = [0] * len(batch) if method.draws_are_shared else [number + 1 for number in batch.numbers]
+    return Keys.of([plan.seed] * len(batch), numbers, Stream.DRAWS, device)
+
+
+def _start(
+    process: Process,
+    time: float,
+    batch: _Batch,
+    shape: tuple[int, ...],
+    start: Tensor | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The given start in the run's dtype, or one drawn as the trained pipeline draws it."""
+    if start is not None:
+        require(bool(torch.isfinite(start).all()), "start", "values that are not finite", "finite values")
+        return start.to(dtype)
+    normal = batch.keys(Stream.START, device).normals([0], shape, dtype)[0]
+    return normal * process.start_std(time)
+
+
+def _described(tensor: Tensor | None) -> str:
+    return "None" if tensor is None else f"a tensor of shape {tuple(tensor.shape)}"

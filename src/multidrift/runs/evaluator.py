@@ -1,0 +1,115 @@
+"""Calls of the networks: counted, cut into batches and checked in one place."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multidrift.basics.errors import require
+from multidrift.basics.numbers import Floats, plain
+from multidrift.drifts.conditioning import cut_conditioning
+from multidrift.drifts.drift import Drift
+from multidrift.processes.predictions import Prediction
+from multidrift.runs.memory import CallMemory
+
+
+class Evaluator:
+    """Evaluates levels on rows of states and counts what that cost.
+
+    - `rows`, `batches`: rows passed to each level, and times each was invoked; `rounds`: evaluations in a row;
+      `peak_rows`: most rows of one invocation; `memory`: bytes of invocations, where there is a limit
+    - `conditioning`, as `check_conditioning` lets it pass, is cut like the states
+
+    With a `batch_size` every invocation has exactly that many rows (the last is padded, padding is not counted), so
+    that a row's result does not depend on how many others there are. With a `memory_limit` an invocation has as many as
+    so many bytes allow: its first invocations double in size, and are measured, until they are at the limit.
+    """
+
+    def __init__(
+        self,
+        levels: Mapping[str, Drift],
+        count: int,
+        conditioning: Mapping[str, object],
+        batch_size: int | None,
+        memory_limit: float | None = None,
+        *,
+        grad: bool,
+    ) -> None:
+        self.levels, self.count, self.conditioning = levels, count, conditioning
+        self.batch_size, self.memory_limit, self.grad = batch_size, memory_limit, grad
+        self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
+        self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
+        self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
+        self.peak_rows = 0
+        self.memory = {name: CallMemory() for name in levels}
+
+    def __call__(
+        self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
+    ) -> Tensor:
+        """The prediction `target` of `level` at states x [n, …] and time t (or times [n]), shaped like x.
+
+        `rows`: which samples x holds, by default all of them in order.
+        """
+        self.rounds[level] += 1
+        rows = torch.arange(len(x), device=x.device) if rows is None else rows
+        parts: list[Tensor] = []
+        first = 0
+        with torch.set_grad_enabled(self.grad):
+            while first < len(x):
+                size = self._size(level, len(x) - first)
+                cut = slice(first, first + size)
+                parts.append(self._invoke(level, x[cut], t if isinstance(t, float) else t[cut], target, rows[cut]))
+                first += size
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _size(self, level: str, left: int) -> int:
+        """The rows of the next invocation, where so many are left."""
+        if self.batch_size is not None:
+            return self.batch_size
+        if self.memory_limit is None or self.memory_limit == math.inf:
+            return left
+        return self.memory[level].rows_within(self.memory_limit, left)
+
+    def _invoke(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
+        self.rows[level] += len(x)
+        self.batches[level] += 1
+        padding = (self.batch_size or len(x)) - len(x)
+        self.peak_rows = max(self.peak_rows, len(x) + padding)
+        if padding:
+            rows = torch.cat((rows, rows[-1:].expand(padding)))
+            x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
+            t = t if isinstance(t, float) else np.append(t, np.full(padding, t[-1]))
+
+        def call() -> Tensor:
+            return self._predict(level, x, t, target, rows)
+
+        found = call() if self.memory_limit is None else self._measured(self.memory_limit, level, len(x), call)
+        return found[: len(x) - padding]
+
+    def _measured(self, limit: float, level: str, rows: int, call: Callable[[], Tensor]) -> Tensor:
+        """What a call on so many rows returns, if the least of calls is within the limit."""
+        found = self.memory[level].measured(rows, call)
+        least = self.batch_size or 1
+        what = f"one evaluation of {level}" if least == 1 else f"the {least} rows of batch_size by {level}"
+        needed = self.memory[level].bytes_of(least)
+        require(needed <= limit, "memory_limit", limit, f"at least {needed:.0f} bytes, for {what}")
+        return found
+
+    def _predict(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
+        conditioning = cut_conditioning(self.conditioning, self.count, rows)
+        return self.levels[level].predict(x, t, target, conditioning)
+
+    @property
+    def peak_memory(self) -> int | None:
+        """Bytes that the largest invocation took, where a limit had them measured."""
+        return None if self.memory_limit is None else max(memory.peak for memory in self.memory.values())
+
+    @property
+    def calls(self) -> dict[str, float]:
+        """Rows passed to each level, per sample."""
+        return {name: plain(rows / self.count) for name, rows in self.rows.items()}

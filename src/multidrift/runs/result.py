@@ -1,0 +1,81 @@
+"""What a run gives back: the state after each step, and the result at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from multidrift.runs.pictures import image_grid, save_image, to_pixels
+from multidrift.runs.plan import Plan
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run is after a step.
+
+    - `step` of `total` evaluations are done; `t` is the time of `x` [count, …] (0 after the last)
+    - `prediction`: the data as predicted in this step (Langevin: x); `calls`: calls of each level so far, per sample
+    - `velocities` [count, …]: beside x, where the process has them
+
+    Of parallel methods a state comes after each round, and x is still being iterated on:
+
+    - `residual`: the largest change of the round over its scale, in the unit of `tolerance`; `converged`: False where
+      time points were given up on before their change fell to the tolerance
+    - `settled`: (number, t, x, velocities) of each time point that has become final in this round
+    """
+
+    step: int
+    total: int
+    t: float
+    x: Tensor
+    prediction: Tensor
+    calls: Mapping[str, float]
+    velocities: Tensor | None = None
+    residual: float | None = None
+    converged: bool = True
+    settled: Sequence[tuple[int, float, Tensor, Tensor | None]] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Samples and what they cost.
+
+    - `samples` [count, …]; sample i depends on (seed, first + i) alone
+    - `calls`: rows passed to each level over count; `batches`: times each level was invoked
+    - `rounds`: evaluations of the top level one after another; `seconds`: wall time of the run
+    - `plan`: the plan that was followed, if the method has one; `finished`: False where a callback stopped the run
+    - `trajectory` [saved, count, …] at `trajectory_times` where `save=` asked for it
+    - `velocities` [count, …], where the process has them, and `trajectory_velocities`: beside samples and `trajectory`
+    - `residuals`: of each round of a parallel method, its largest change in the unit of `tolerance`; `converged`: False
+      where rounds ran out before the changes fell to the tolerance
+    - `peak_rows`: the largest number of rows in one invocation of a network; `peak_memory`: bytes of the tensors that
+      the largest invocation held at once, on top of the states of the run, where `memory_limit=` had them measured
+    """
+
+    samples: Tensor
+    calls: Mapping[str, float]
+    batches: Mapping[str, int]
+    rounds: int
+    seconds: float
+    finished: bool = True
+    plan: Plan | None = None
+    trajectory: Tensor | None = None
+    trajectory_times: tuple[float, ...] | None = None
+    velocities: Tensor | None = None
+    trajectory_velocities: Tensor | None = None
+    residuals: tuple[float, ...] = ()
+    converged: bool = True
+    peak_rows: int = 0
+    peak_memory: int | None = None
+
+    def images(self) -> list[Image.Image]:
+        """The samples as pictures: data in [−1, 1], shape [count, 1 or 3, height, width]."""
+        return [Image.fromarray(array) for array in to_pixels(self.samples)]
+
+    def save(self, path: str | Path, columns: int | None = None) -> None:
+        """Write a picture of all samples in a grid; the file appears whole or not at all."""
+        save_image(image_grid(to_pixels(self.samples), columns), Path(path))

@@ -1,1 +1,0 @@
-"""How it is put together: the one update rule and one file a method."""

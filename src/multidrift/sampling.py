@@ -1,0 +1,210 @@
+"""`sample` and `steps`: from a model and a method to samples."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.drifts.evaluation_mode import evaluation_mode
+from multidrift.methods.method import AnyModel, Method
+from multidrift.prepare import prepare
+from multidrift.processes.process import Process
+from multidrift.runs.plan import Plan
+from multidrift.runs.result import Result, State
+from multidrift.runs.run import Run
+
+_QUIET_SECONDS = 2.0  # shorter runs show no progress bar
+
+
+def sample(
+    model: AnyModel,
+    method: Method | Plan,
+    process: Process | None = None,
+    count: int | None = None,
+    seed: int | Sequence[int] = 0,
+    first: int = 0,
+    start: Tensor | None = None,
+    shape: Sequence[int] | None = None,
+    plan_seed: int = 0,
+    conditioning: Mapping[str, object] | None = None,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+    save: int | None = None,
+    callback: Callable[[State], bool | None] | None = None,
+    progress: bool | None = None,
+    grad: bool = False,
+    velocities: Tensor | None = None,
+    memory_limit: float | None = None,
+) -> Result:
+    """Draw samples of `process` with `method`, or as a plan of one says.
+
+    - `model`: a Denoiser, a Ladder (one-network methods run its top level), or for Langevin dynamics the gradient of a
+      log-density (a plain function drift(x, **conditioning), or `md.potential(log_density)`)
+    - `process`: by default `Diffusion(model.schedule)`, the reverse SDE; a model without a schedule needs one
+    - `count`: number of samples, by default that of `start` or of the seeds, else 1
+    - `seed`: one number for the whole batch (sample i depends on (seed, first + i) alone), or one per sample
+    - `start` [count, …]: the state at the method's first time; by default drawn. `shape`: one sample's shape, where
+      the model does not know it
+    - `plan_seed`: seed of the method's own random choices
+    - `conditioning`: passed to the network by name. A tensor or numpy array with first dimension `count`, also within
+      nested dicts, lists and tuples, has a row a sample and is cut with the batch; one of no dimension or of first
+      dimension 1 is passed as it is, and so is any one as `md.shared(tensor)`; any other first dimension raises.
+      All else (numbers, strings, lists of them, None) is passed as it is
+    - `batch_size`: rows of one network call; at an equal batch size samples are equal bit for bit at any `count`
+    - `dtype`: of the state, float32 or float64; a network computes in that of its parameters
+    - `save=k`: keep the start and every k-th state as `trajectory`
+    - `callback(state)`: called after every step; stops the run cleanly when it returns True
+    - `progress`: a bar on stderr; by default where it is a terminal and the run takes over two seconds
+    - `grad`: keep the graph, to differentiate through the run
+    - `velocities` [count, …]: at the start of an underdamped run; by default drawn from their equilibrium
+    - `memory_limit`: bytes of tensors that one network call may hold, instead of all rows at once; ∞ only measures
+      (`result.peak_memory`)
+
+    Raises MultidriftError, before the first network call where possible, on arguments that do not fit each other, and
+    on predictions that are not finite and chains that explode (naming step and sample). Such an error has what was
+    sampled until then as `.result`. Gives an md.RunWarning, at the end, where states of a diffusion have grown far
+    beyond the scale of their marginals.
+    """
+    require(
+        save is None or (isinstance(save, int) and save >= 1),
+        "save",
+        save,
+        "None or a number of steps between saved states",
+    )
+    walked, run = prepare(
+        model, method, process, count, seed, first, start, velocities, shape, plan_seed,
+        conditioning, batch_size, memory_limit, device, dtype, grad,
+    )  # fmt: skip
+    recorder = _Recorder(run, save)
+    try:
+        with contextlib.closing(_walk(walked, run)) as states, _bar(type(walked).__name__, progress) as tick:
+            for state in states:
+                tick(state)
+                recorder.keep(state)
+                if callback is not None and bool(callback(state)):
+                    break
+        run.read_guards()
+    except MultidriftError as error:
+        error.result = recorder.result()
+        raise
+    return recorder.result()
+
+
+class _Recorder:
+    """What of a run goes into its result."""
+
+    def __init__(self, run: Run, save: int | None) -> None:
+        self.run, self.save = run, save
+        self.started = time.perf_counter()
+        self.finished = False
+        self.samples = run.position(run.start)
+        self.velocities = run.start[..., 1] if run.process.has_velocity else None
+        self.saved = [(float(run.times[0]), self.samples, self.velocities)]
+        self.residuals: list[float] = []
+        self.converged = True
+
+    def keep(self, state: State) -> None:
+        """Remember the newest state, and every `save`-th for the trajectory."""
+        self.samples, self.velocities = state.x, state.velocities
+        self.finished = state.step == state.total
+        if state.residual is not None:
+            self.residuals.append(state.residual)
+        self.converged &= state.converged
+        now = (state.step, state.t, state.x, state.velocities)
+        points = (now,) if state.settled is None else state.settled
+        if self.save is not None:
+            self.saved += [(t, x, v) for n, t, x, v in points if n % self.save == 0 or n == state.total]
+
+    def result(self) -> Result:
+        """The result as of now."""
+        if self.samples.is_cuda:
+            torch.cuda.synchronize(self.samples.device)
+        evaluator, kept = self.run.evaluator, self.save is not None
+        times, states, velocities = zip(*self.saved, strict=True)
+        return Result(
+            samples=self.samples,
+            calls=evaluator.calls,
+            batches=dict(evaluator.batches),
+            rounds=evaluator.rounds[self.run.levels[-1]],
+            seconds=time.perf_counter() - self.started,
+            finished=self.finished,
+            plan=self.run.plan,
+            trajectory=torch.stack(states) if kept else None,
+            trajectory_times=times if kept else None,
+            velocities=self.velocities,
+            trajectory_velocities=torch.stack(velocities) if kept and self.velocities is not None else None,
+            residuals=tuple(self.residuals),
+            converged=self.converged,
+            peak_rows=evaluator.peak_rows,
+            peak_memory=evaluator.peak_memory,
+        )
+
+
+def steps(
+    model: AnyModel,
+    method: Method | Plan,
+    process: Process | None = None,
+    count: int | None = None,
+    seed: int | Sequence[int] = 0,
+    first: int = 0,
+    start: Tensor | None = None,
+    shape: Sequence[int] | None = None,
+    plan_seed: int = 0,
+    conditioning: Mapping[str, object] | None = None,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+    grad: bool = False,
+    velocities: Tensor | None = None,
+    memory_limit: float | None = None,
+) -> Generator[State]:
+    """The loop itself: yields a frozen State after every step; closing the generator stops cleanly.
+
+    Arguments as in `sample`; they are checked before this returns.
+    """
+    walked, run = prepare(
+        model, method, process, count, seed, first, start, velocities, shape, plan_seed,
+        conditioning, batch_size, memory_limit, device, dtype, grad,
+    )  # fmt: skip
+    return _to_the_end(walked, run)
+
+
+def _to_the_end(method: Method, run: Run) -> Generator[State]:
+    yield from _walk(method, run)
+    run.read_guards()
+
+
+def _walk(method: Method, run: Run) -> Generator[State]:
+    with evaluation_mode(run.evaluator.levels.values()):
+        yield from method.walk(run)
+
+
+@contextlib.contextmanager
+def _bar(title: str, progress: bool | None) -> Iterator[Callable[[State], None]]:
+    """A progress bar on stderr that appears once a run has taken two seconds."""
+    wanted = sys.stderr.isatty() if progress is None else progress
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task(title)
+    started = time.perf_counter()
+
+    def tick(state: State) -> None:
+        if not wanted:
+            return
+        if not bar.live.is_started and time.perf_counter() - started > _QUIET_SECONDS:
+            bar.start()
+        bar.update(task, total=state.total, completed=state.step)
+
+    try:
+        yield tick
+    finally:
+        if bar.live.is_started:
+            bar.stop()

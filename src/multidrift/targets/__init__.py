@@ -1,0 +1,1 @@
+"""What is known beforehand: problems in closed form, and data sets."""

@@ -1,0 +1,99 @@
+"""Methods side by side: equal costs, paired errors, and the pictures of them."""
+
+import dataclasses
+
+import pytest
+import torch
+from PIL import Image
+
+import multidrift as md
+from multidrift.drifts.costs import Costs
+from multidrift.evaluation.coupled import Contender, compare, equal_cost, squared_distances
+from multidrift.report.comparison import error_plot, picture, table
+from multidrift.report.residuals import residual_plot
+
+pytestmark = pytest.mark.filterwarnings("ignore::multidrift.methods.advice.PlanWarning")
+SECONDS = {"f1": 0.1, "f5": 1.0}
+
+
+@pytest.fixture
+def ladder(ddpm):
+    levels = [
+        md.Denoiser(lambda x, t, s=s: torch.tanh(x) * s, ddpm, "sample", name=n, shape=(1, 8, 8))
+        for n, s in (("f1", 0.9), ("f5", 1.0))
+    ]
+    return md.Ladder(levels, costs=Costs(SECONDS, 4, "test"))
+
+
+def test_contenders_of_equal_cost_cost_the_same(ladder):
+    contenders = equal_cost(ladder, 30, 80, ("f1", "f5"))
+    costs = [c.method.cost(ladder).seconds for c in contenders]
+    # A multilevel run calls f1 at every step but the last; midpoint draws round to whole calls.
+    assert costs == pytest.approx([30 / 4] * len(costs), abs=1 / 4)
+    with pytest.raises(md.MultidriftError, match="budget: got 5.*for 80 steps of f1"):
+        equal_cost(ladder, 5, 80, ("f1", "f5"))
+
+
+def test_outcomes_are_errors_to_the_reference(ladder, ddpm):
+    process = md.Diffusion(ddpm)
+    reference = md.sample(ladder, md.Euler(50), process, count=3).samples
+    contenders = [
+        Contender("itself", md.Euler(50)),
+        Contender("coarse", md.Euler(8)),
+        Contender("drawn", md.Multilevel(20, calls=(20, 6)), (0, 1, 2)),
+    ]
+    ticks = []
+    outcomes = {o.label: o for o in compare(ladder, reference, contenders, process, tick=ticks.append)}
+    assert outcomes["itself"].mean == 0
+    assert outcomes["coarse"].errors.shape == (1, 3)
+    assert outcomes["drawn"].errors.shape == (3, 3)
+    assert outcomes["drawn"].spread > 0
+    assert outcomes["coarse"].spread == 0
+    again = md.sample(ladder, md.Multilevel(20, calls=(20, 6)), process, count=3, plan_seed=2).samples
+    assert torch.allclose(outcomes["drawn"].errors[2], squared_distances(again, reference))
+    assert len(ticks) == 50 + 8 + 3 * 20
+
+
+def test_distances_are_per_coordinate():
+    assert squared_distances(torch.ones(2, 1, 3, 3), torch.zeros(2, 1, 3, 3)).tolist() == [1, 1]
+    with pytest.raises(md.MultidriftError, match="samples: got"):
+        squared_distances(torch.ones(2, 3), torch.zeros(3, 3))
+
+
+def test_pictures_appear_whole(ladder, ddpm, tmp_path):
+    reference = md.sample(ladder, md.Euler(9), count=4).samples
+    outcomes = compare(ladder, reference, [Contender("Euler", md.Euler(5))], md.Diffusion(ddpm))
+    picture(reference, "Reference", outcomes, tmp_path / "new" / "picture.png")
+    later = [dataclasses.replace(o, seconds=2 * o.seconds) for o in outcomes]
+    error_plot({"Euler": [*outcomes, *later]}, "title", tmp_path / "new" / "plot.png")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["picture.png", "plot.png"]
+    assert all(Image.open(p).size[0] > 300 for p in (tmp_path / "new").iterdir())
+    with pytest.raises(md.MultidriftError, match="path: could not write"):
+        picture(reference, "Reference", outcomes, tmp_path / "picture.unknown")
+
+
+def test_table_has_a_row_a_method(ladder, ddpm):
+    reference = md.sample(ladder, md.Euler(9), count=2).samples
+    outcomes = compare(ladder, reference, equal_cost(ladder, 14, 30, ("f1", "f5")), md.Diffusion(ddpm))
+    assert table(outcomes, "title").row_count == len(outcomes)
+
+
+def test_the_table_says_where_seconds_are_not_the_planned_ones(ladder, ddpm):
+    """A fifth off is let pass; more is shown beside the plan, with a note."""
+    reference = md.sample(ladder, md.Euler(9), count=3).samples
+    (found,) = compare(ladder, reference, [Contender("Euler", md.Euler(8))], md.Diffusion(ddpm))
+    assert found.planned == pytest.approx(8 * 1.0 * 3 / 4)  # 8 calls of f5, a second for 4 samples, 3 samples
+    for seconds, told in ((6.0, False), (7.1, False), (4.9, False), (7.3, True), (4.7, True)):
+        shown = table([dataclasses.replace(found, seconds=seconds)], "title")
+        cell = next(iter(shown.columns[1].cells))
+        assert cell == (f"{seconds:.2f} (planned 6.00)" if told else f"{seconds:.2f}")
+        assert ("not equal seconds" in str(shown.caption)) == told
+    assert table([dataclasses.replace(found, planned=None)], "title").caption is None
+
+
+def test_a_plot_of_the_rounds(tmp_path, denoiser):
+    runs = {f"{n} blocks": md.sample(denoiser, md.Picard(20, blocks=n), count=2) for n in (1, 3)}
+    residual_plot(runs, tmp_path / "rounds.png", tolerance=1e-3)
+    assert Image.open(tmp_path / "rounds.png").size[0] > 400
+    with pytest.raises(md.MultidriftError, match="results: got 'Euler without residuals'"):
+        residual_plot({"Euler": md.sample(denoiser, md.Euler(5))}, tmp_path / "none.png")
