@@ -15,8 +15,10 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.conditioning import check_conditioning
 from multidrift.drifts.drift import Drift
+from multidrift.drifts.model import AnyModel, Model, as_model, process_for
 from multidrift.methods.catalogue import method_from_dict
-from multidrift.methods.method import AnyModel, Method, Model, as_model, process_for
+from multidrift.methods.drawing import DrawingMethod
+from multidrift.methods.method import Method
 from multidrift.noise.counter import Keys, Stream, check_seed
 from multidrift.noise.path import BrownianPath
 from multidrift.processes.process import Process
@@ -30,6 +32,28 @@ _EXPLODED = 1e12  # a position or a velocity beyond this is no state of a chain 
 
 
 _SAMPLES = 1 << 63  # numbers of samples beyond would repeat earlier ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What a run was asked for: the arguments of `sample` and `steps`, which say what each of them means."""
+
+    model: AnyModel
+    method: Method | Plan
+    process: Process | None
+    count: int | None
+    seed: int | Sequence[int]
+    first: int
+    start: Tensor | None
+    velocities: Tensor | None
+    shape: Sequence[int] | None
+    plan_seed: int
+    conditioning: Mapping[str, object] | None
+    batch_size: int | None
+    memory_limit: float | None
+    device: torch.device | str | None
+    dtype: torch.dtype
+    grad: bool
 
 
 @dataclass(frozen=True)
@@ -64,70 +88,66 @@ def _integer(name: str, value: object, least: int | None, takes: str) -> int:
     return number
 
 
-def prepare(
-    model: AnyModel,
-    method: Method | Plan,
-    process: Process | None,
-    count: int | None,
-    seed: int | Sequence[int],
-    first: int,
-    start: Tensor | None,
-    velocities: Tensor | None,
-    shape: Sequence[int] | None,
-    plan_seed: int,
-    conditioning: Mapping[str, object] | None,
-    batch_size: int | None,
-    memory_limit: float | None,
-    device: torch.device | str | None,
-    dtype: torch.dtype,
-    grad: bool,
-) -> tuple[Method, Run]:
-    """The run that these arguments of `sample` describe, or one error that names the argument at fault."""
-    model = as_model(model)
-    require(isinstance(method, Method | Plan), "method", method, "a method, such as md.Euler(steps=50), or a plan")
-    require(dtype in (torch.float32, torch.float64), "dtype", dtype, "torch.float32 or torch.float64")
-    if batch_size is not None:
-        batch_size = _integer("batch_size", batch_size, 1, "None or a count of at least 1")
-    if memory_limit is not None:
-        limit: object = memory_limit
-        good = type(limit) is not bool and isinstance(limit, Real) and float(limit) > 0
-        require(good, "memory_limit", memory_limit, "None or a number of bytes")
-        require(not grad, "memory_limit", memory_limit, "None with grad=True, which keeps what every call has made")
-    require(start is None or isinstance(start, Tensor), "start", type(start).__name__, "a tensor [count, …]")
-    process = process_for(model, process)
-    batch = _batch(count, seed, first, start)
-    check_seed("plan_seed", _integer("plan_seed", plan_seed, None, "an integer"))
-    conditioning = check_conditioning(conditioning, len(batch))
-    made = method if isinstance(method, Plan) else None
-    method = (method_from_dict(method.method) if isinstance(method, Plan) else method).for_model(model, process)
+def prepare(given: Arguments) -> tuple[Method, Run]:
+    """The run that these arguments describe, or one error that names the argument at fault."""
+    model = as_model(given.model)
+    _check(given)
+    process = process_for(model, given.process)
+    batch = _batch(given.count, given.seed, given.first, given.start)
+    check_seed("plan_seed", _integer("plan_seed", given.plan_seed, None, "an integer"))
+    conditioning = check_conditioning(given.conditioning, len(batch))
+    made = given.method if isinstance(given.method, Plan) else None
+    method = method_from_dict(made.method) if made is not None else cast("Method", given.method)
+    method = method.for_model(model, process)
     levels = method.levels_of(model)
-    where = _device(levels, start, device)
+    device = _device(levels, given.start, given.device)
     times = method.grid_for(process)
     process.intervals(times[:1], times[1:2])  # a quantity that cannot be held at the first time is refused here
-    size = _shape(model, start, shape)
-    plan = method.plan_for(model, process, plan_seed, batch.numbers) if made is None else made
+    shape = _shape(model, given.start, given.shape)
     if made is not None:
         fingerprints = {name: level.fingerprint for name, level in levels.items()}
         made.check(process.to_dict(), fingerprints, times.tolist(), batch.numbers)
-    state = _start(process, float(times[0]), batch, size, start, where, dtype)
-    state = _with_velocities(process, state, velocities, batch)
-    noise_keys = batch.keys(Stream.NOISE, where)
-    path = BrownianPath(process, noise_keys, size, dtype) if process.noisy else None
+    draws = isinstance(method, DrawingMethod)
+    plan = method.plan_for(model, process, times, given.plan_seed, batch.numbers) if made is None and draws else made
+    start = _start(process, float(times[0]), batch, shape, given.start, device, given.dtype)
+    state = _with_velocities(process, start, given.velocities, batch)
+    noise_keys = batch.keys(Stream.NOISE, device)
     names = batch.names(process.sample_is_called)
     run = Run(
         process=process,
         times=times,
-        start=state if grad else state.detach(),
+        start=state if given.grad else state.detach(),
         levels=tuple(levels),
-        evaluator=Evaluator(levels, len(batch), conditioning, batch_size, memory_limit, grad=grad),
-        path=path,
+        evaluator=Evaluator(
+            levels, len(batch), conditioning, _batch_size(given.batch_size), given.memory_limit, grad=given.grad
+        ),
+        path=BrownianPath(process, noise_keys, shape, given.dtype) if process.noisy else None,
         plan=plan,
-        choices=_choices(method, plan, batch, where),
+        choices=_choices(method, given.plan_seed if plan is None else plan.seed, batch, device),
         noise_keys=noise_keys,
         guard=FiniteGuard(names, times, None if process.final_calls else _EXPLODED),
         marginals=MarginalGuard(process, names, times),
     )
     return method, run
+
+
+def _check(given: Arguments) -> None:
+    """Refuse what no run takes, whatever the model is."""
+    known = isinstance(given.method, Method | Plan)
+    require(known, "method", given.method, "a method, such as md.Euler(steps=50), or a plan")
+    require(given.dtype in (torch.float32, torch.float64), "dtype", given.dtype, "torch.float32 or torch.float64")
+    _batch_size(given.batch_size)
+    limit: object = given.memory_limit
+    if limit is not None:
+        good = type(limit) is not bool and isinstance(limit, Real) and float(limit) > 0
+        require(good, "memory_limit", limit, "None or a number of bytes")
+        require(not given.grad, "memory_limit", limit, "None with grad=True, which keeps what every call has made")
+    tensor = given.start is None or isinstance(given.start, Tensor)
+    require(tensor, "start", type(given.start).__name__, "a tensor [count, …]")
+
+
+def _batch_size(size: int | None) -> int | None:
+    return None if size is None else _integer("batch_size", size, 1, "None or a count of at least 1")
 
 
 def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tensor | None) -> _Batch:
@@ -204,10 +224,11 @@ def _with_velocities(process: Process, positions: Tensor, velocities: Tensor | N
     return torch.stack((positions, velocities.to(positions)), dim=-1)
 
 
-def _choices(method: Method, plan: Plan, batch: _Batch, device: torch.device) -> Keys:
+def _choices(method: Method, seed: int, batch: _Batch, device: torch.device) -> Keys:
     """The keys of the random choices of each sample, or of all alike where draws are shared."""
-    numbers = [0] * len(batch) if method.draws_are_shared else [number + 1 for number in batch.numbers]
-    return Keys.of([plan.seed] * len(batch), numbers, Stream.DRAWS, device)
+    own = isinstance(method, DrawingMethod) and not method.draws_are_shared
+    numbers = [number + 1 for number in batch.numbers] if own else [0] * len(batch)
+    return Keys.of([seed] * len(batch), numbers, Stream.DRAWS, device)
 
 
 def _start(

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.evaluation_mode import evaluation_mode
-from multidrift.methods.method import AnyModel, Method
-from multidrift.prepare import prepare
+from multidrift.drifts.model import AnyModel
+from multidrift.methods.method import Method
+from multidrift.prepare import Arguments, prepare
 from multidrift.processes.process import Process
 from multidrift.runs.plan import Plan
 from multidrift.runs.result import Result, State
@@ -81,8 +82,11 @@ def sample(
         "None or a number of steps between saved states",
     )
     walked, run = prepare(
-        model, method, process, count, seed, first, start, velocities, shape, plan_seed,
-        conditioning, batch_size, memory_limit, device, dtype, grad,
+        Arguments(
+            model=model, method=method, process=process, count=count, seed=seed, first=first, start=start,
+            velocities=velocities, shape=shape, plan_seed=plan_seed, conditioning=conditioning, batch_size=batch_size,
+            memory_limit=memory_limit, device=device, dtype=dtype, grad=grad,
+        )
     )  # fmt: skip
     recorder = _Recorder(run, save)
     try:
@@ -172,8 +176,11 @@ def steps(
     Arguments as in `sample`; they are checked before this returns.
     """
     walked, run = prepare(
-        model, method, process, count, seed, first, start, velocities, shape, plan_seed,
-        conditioning, batch_size, memory_limit, device, dtype, grad,
+        Arguments(
+            model=model, method=method, process=process, count=count, seed=seed, first=first, start=start,
+            velocities=velocities, shape=shape, plan_seed=plan_seed, conditioning=conditioning, batch_size=batch_size,
+            memory_limit=memory_limit, device=device, dtype=dtype, grad=grad,
+        )
     )  # fmt: skip
     return _to_the_end(walked, run)
 

@@ -5,30 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats, plain
-from multidrift.drifts.drift import Drift, Network
-from multidrift.drifts.ladder import Ladder, as_drift
-from multidrift.methods.multilevel.probabilities import counted_calls
+from multidrift.drifts.drift import Drift
+from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.model import AnyModel, Model, as_model, process_for, seconds_of
 from multidrift.noise.counter import check_seed
-from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.process import Process
-from multidrift.runs.plan import Plan
+from multidrift.runs.plan import Plan, counted_calls
+from multidrift.runs.result import State
+from multidrift.runs.run import Run
 from multidrift.schedules.grids import GRIDS, Grid
-
-if TYPE_CHECKING:
-    from multidrift.runs.result import State
-    from multidrift.runs.run import Run
-
-
-Model: TypeAlias = Drift | Ladder
-
-AnyModel: TypeAlias = Model | Network  # a plain function is the gradient of a log-density
 
 
 @dataclass(frozen=True)
@@ -98,7 +88,7 @@ class Method(ABC):
         """What a run will cost, per sample; seconds are those of the batch size the ladder was measured at."""
         model = as_model(model)
         calls = self.expected_calls(model)
-        return Cost(calls, _seconds(model, calls))
+        return Cost(calls, seconds_of(model, calls))
 
     def plan(
         self, model: AnyModel, process: Process | None = None, seed: int = 0, count: int = 1, first: int = 0
@@ -108,43 +98,42 @@ class Method(ABC):
         Where samples have draws of their own, they are those of samples `first` to `first + count − 1`.
         """
         model = as_model(model)
+        process = process_for(model, process)
         check_seed("seed", seed)
-        return self.for_model(model).plan_for(model, process_for(model, process), seed, range(first, first + count))
+        method = self.for_model(model, process)
+        return method.plan_for(model, process, method.grid_for(process), seed, range(first, first + count))
 
-    def plan_for(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Plan:
-        """The plan of a run of these samples."""
+    def plan_for(self, model: Model, process: Process, times: Floats, seed: int, samples: Sequence[int]) -> Plan:
+        """The plan of a run along these times; of a method that draws nothing, weight 1 at every step."""
+        del samples
+        weights = np.ones((1, len(times) - 1, len(self.levels_of(model))))
+        return self._planned(model, process, times, seed, weights, counted_calls(weights, process.final_calls))
+
+    def _planned(
+        self,
+        model: Model,
+        process: Process,
+        times: Floats,
+        seed: int,
+        weights: Floats,
+        calls: Floats,
+        samples: tuple[int, ...] | None = None,
+    ) -> Plan:
+        """A plan with these weights and calls, and what it was made for."""
         levels = self.levels_of(model)
-        weights = self.weight_table(model, process, seed, samples)
-        calls = {
-            name: plain(n)
-            for name, n in zip(levels, self.planned_calls(weights, final_calls(model)).tolist(), strict=True)
-        }
+        named = {name: plain(number) for name, number in zip(levels, calls.tolist(), strict=True)}
         return Plan(
             method=self.to_dict(),
-            samples=None if self.draws_are_shared else tuple(samples),
             process=process.to_dict(),
             ladder={name: level.fingerprint for name, level in levels.items()},
-            times=tuple(self.grid_for(process).tolist()),
+            times=tuple(times.tolist()),
             levels=tuple(levels),
             weights=weights,
             seed=seed,
-            calls=calls,
-            cost=_seconds(model, calls),
+            calls=named,
+            samples=samples,
+            cost=seconds_of(model, named),
         )
-
-    def weight_table(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Floats:
-        """The weights of a plan, [draws, increments, levels]; of one network: 1 at every step."""
-        del process, seed, samples  # a method without random choices
-        return np.ones((1, self.number_of_steps - final_calls(model), len(self.levels_of(model))))
-
-    @property
-    def draws_are_shared(self) -> bool:
-        """Whether one draw of the random choices serves every sample."""
-        return True
-
-    def planned_calls(self, weights: Floats, final: int) -> Floats:
-        """Calls of each level per sample that a plan with these weights makes."""
-        return counted_calls(weights, final)
 
     @abstractmethod
     def walk(self, run: Run) -> Iterator[State]:
@@ -154,45 +143,3 @@ class Method(ABC):
         """The settings as plain values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {"method": type(self).__name__} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-
-
-def as_model(model: AnyModel) -> Model:
-    """The model as it is; a plain function as the gradient of a log-density."""
-    plain_module = isinstance(model, torch.nn.Module) or not callable(model)
-    if not isinstance(model, Drift | Ladder) and plain_module:
-        kind = type(model).__name__
-        raise MultidriftError(
-            f"model: got {kind!r}; it takes an md.Denoiser or an md.Ladder, or for Langevin dynamics a function that "
-            "gives the gradient of a log-density"
-        )
-    return model if isinstance(model, Ladder) else as_drift(model)
-
-
-def final_calls(model: Model) -> int:
-    """Evaluations after the last step: one for diffusion, none for Langevin dynamics."""
-    return 0 if model.schedule is None else 1
-
-
-def process_for(model: Model, process: Process | None) -> Process:
-    """The process of a run: the reverse SDE by default, else the given one if it suits the model."""
-    if process is None:
-        if model.schedule is None:
-            raise MultidriftError("process: got None; a model without a schedule takes md.Overdamped or md.Underdamped")
-        return Diffusion(model.schedule)
-    require(isinstance(process, Process), "process", process, "an md.Diffusion, md.Overdamped or md.Underdamped")
-    if process.model_schedule != model.schedule:
-        if process.model_schedule is None or model.schedule is None:
-            kinds = (
-                "a gradient of a log-density" if process.model_schedule is None else "a Denoiser or a Ladder of them"
-            )
-            raise MultidriftError(f"process: got {type(process).__name__}, which takes {kinds} as its model")
-        raise MultidriftError("process: its schedule is not the model's; take md.Diffusion(model.schedule, …)")
-    return process
-
-
-def _seconds(model: Model, calls: Mapping[str, float]) -> float | None:
-    measured = model.costs if isinstance(model, Ladder) else None
-    if measured is None:
-        return None
-    # What is not measured is the closed-form Gaussian, which costs nothing beside a network.
-    return sum(n * measured.seconds.get(name, 0.0) for name, n in calls.items()) / measured.batch

@@ -147,3 +147,16 @@ def _read(content: Mapping[str, object]) -> Plan:
         samples=None if samples is None else tuple(int(n) for n in cast("list[int]", samples)),
         cost=cast("float | None", content["cost"]),
     )
+
+
+def coefficients(weights: Floats) -> Floats:
+    """What multiplies each level's own D, from the weights of the differences (the last axis): w_k − w_{k+1}."""
+    above = np.concatenate([weights[..., 1:], np.zeros_like(weights[..., :1])], axis=-1)
+    return np.asarray(weights - above)
+
+
+def counted_calls(weights: Floats, final: int = 1) -> Floats:
+    """Calls of each level per draw, from the weights [draws, increments, levels]; `final` more of the top level."""
+    calls: Floats = (coefficients(weights) != 0).sum(axis=1).mean(axis=0)
+    calls[-1] += final
+    return calls

@@ -47,7 +47,8 @@ class Result:
     - `samples` [count, …]; sample i depends on (seed, first + i) alone
     - `calls`: rows passed to each level over count; `batches`: times each level was invoked
     - `rounds`: evaluations of the top level one after another; `seconds`: wall time of the run
-    - `plan`: the plan that was followed, if the method has one; `finished`: False where a callback stopped the run
+    - `plan`: the plan that was followed, None where the method draws nothing; `finished`: False where a callback
+      stopped the run
     - `trajectory` [saved, count, …] at `trajectory_times` where `save=` asked for it
     - `velocities` [count, …], where the process has them, and `trajectory_velocities`: beside samples and `trajectory`
     - `residuals`: of each round of a parallel method, its largest change in the unit of `tolerance`; `converged`: False

@@ -38,7 +38,7 @@ class Run:
     levels: Sequence[str]
     evaluator: Evaluator
     path: BrownianPath | None
-    plan: Plan
+    plan: Plan | None
     choices: Keys
     noise_keys: Keys
     guard: FiniteGuard = field(repr=False)
@@ -74,7 +74,8 @@ class Run:
 
     @property
     def weights(self) -> Floats:
-        """The plan's weights, [1 or count, increments, levels]."""
+        """The plan's weights, [1 or count, increments, levels], of a method that draws."""
+        assert self.plan is not None
         return self.plan.weights
 
     def noise(self, interval: Interval) -> Tensor | float:

@@ -13,7 +13,8 @@ from tests.fakes import Small
 
 import multidrift as md
 from multidrift.methods.multilevel.draws import DRAWS, fire, shares, weigh
-from multidrift.methods.multilevel.probabilities import coefficients, counted_calls, expected_calls, from_calls, given
+from multidrift.methods.multilevel.probabilities import expected_calls, from_calls, given
+from multidrift.runs.plan import coefficients, counted_calls
 
 P_CONSTANT = np.full(59, 0.3)
 P_VARYING = 0.05 + 0.9 * np.linspace(0, 1, 59) ** 2
@@ -322,3 +323,20 @@ def test_resonance_is_warned_of(ladder, ddpm):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         md.Multilevel(times=times, levels=("a", "c"), probabilities=(1.0, 0.47)).plan(ladder)
+
+
+@pytest.mark.parametrize("method", [md.Euler(4), md.Multistep(4), md.Picard(4)], ids=repr)
+def test_a_method_that_draws_nothing_makes_no_plan_in_its_runs(denoiser, method, monkeypatch):
+    plan = method.plan(denoiser)
+    monkeypatch.setattr(type(denoiser), "fingerprint", property(lambda _: pytest.fail("was not asked for")))
+    assert md.sample(denoiser, method).plan is None
+    assert plan.weights.shape == (1, 3, 1)
+
+
+@pytest.mark.parametrize("method", [md.Euler(5), METHOD, md.PoissonMidpoint(5, substeps=3)], ids=repr)
+def test_the_grid_of_a_run_is_computed_once(ladder, method, monkeypatch):
+    asked = []
+    whole = md.Diffusion.nodes
+    monkeypatch.setattr(md.Diffusion, "nodes", lambda *a, **k: asked.append(a) or whole(*a, **k))
+    md.sample(ladder, method)
+    assert len(asked) == 1

@@ -10,7 +10,7 @@ from multidrift.basics.errors import require
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.evaluation_mode import evaluation_mode
-from multidrift.methods.method import Model
+from multidrift.drifts.model import Model
 from multidrift.methods.multistep import History
 from multidrift.noise.counter import Keys, Stream
 from multidrift.noise.path import BrownianPath

@@ -13,10 +13,11 @@ from multidrift.basics.numbers import Floats
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.model import AnyModel, Model, as_model, process_for
 from multidrift.methods.ladder_multistep.nodes import cell_nodes
 from multidrift.methods.ladder_multistep.paths import measure_covariance
 from multidrift.methods.ladder_multistep.weights import Cell, CellWeights, Factor, closed_form, fitted
-from multidrift.methods.method import AnyModel, Method, Model, as_model, process_for
+from multidrift.methods.method import Method
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.process import Process
 from multidrift.runs import update
@@ -153,13 +154,9 @@ class LadderMultistep(Method):
             calls[method.cheap] = float(inside + cells * (2 if self.reevaluate else 1) + int(diffusion))
         return calls
 
-    def plan_for(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Plan:
-        plan = super().plan_for(model, process, seed, samples)
+    def plan_for(self, model: Model, process: Process, times: Floats, seed: int, samples: Sequence[int]) -> Plan:
+        plan = super().plan_for(model, process, times, seed, samples)
         return replace(plan, calls=self.expected_calls(model), cost=self.cost(model).seconds)
-
-    def weight_table(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Floats:
-        del seed, samples  # nothing is drawn
-        return np.ones((1, len(self.grid_for(process)) - 1, len(self.levels_of(model))))
 
     def fitted(
         self, model: AnyModel, process: Process | None = None, paths: int = 8, seed: int = 2**32, steps: int = 64
@@ -228,12 +225,11 @@ class LadderMultistep(Method):
 
     def _cells(self, run: Run) -> Iterator[tuple[Cell, CellWeights]]:
         """Every cell with its coefficients; one substep where no change is known, at the ends of a diffusion."""
-        process, levels = run.process, {name: run.evaluator.levels[name].fingerprint for name in run.levels}
-        covariance = self.covariance
+        process, covariance = run.process, self.covariance
         diffusion, number = process.final_calls > 0, len(run.times) - 1
         places = process.place(run.times)
         if covariance is not None:
-            covariance.check(process.to_dict(), levels)
+            covariance.check(process.to_dict(), {n: run.evaluator.levels[n].fingerprint for n in run.levels})
         for n in range(number):
             known = n > 0 or not diffusion
             free = n == 0 and self.cheap is not None and not self.calls_at_start and self.cheap != self.start

@@ -15,13 +15,12 @@ from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.model import Model, final_calls
 from multidrift.methods.advice import PlanWarning, overshoot, resonance, silent
-from multidrift.methods.method import Method, Model, final_calls
+from multidrift.methods.drawing import DrawingMethod
 from multidrift.methods.multilevel.draws import DRAWS, Draws, fire, weigh
 from multidrift.methods.multilevel.probabilities import (
     Probabilities,
-    coefficients,
-    counted_calls,
     expected_calls,
     from_calls,
     given,
@@ -30,12 +29,13 @@ from multidrift.methods.multistep import History
 from multidrift.processes.intervals import Interval
 from multidrift.processes.process import Process
 from multidrift.runs import update
+from multidrift.runs.plan import coefficients, counted_calls
 from multidrift.runs.result import State
 from multidrift.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Multilevel(Method):
+class Multilevel(DrawingMethod):
     """Euler with D estimated by Σ_k (B_k/p_k)(D^k − D^{k−1}), D^0 = 0: the big networks are called rarely.
 
     - `levels`: names of the ladder's levels to use, cheapest first; all by default
@@ -105,9 +105,9 @@ class Multilevel(Method):
             calls[0] = self.number_of_steps - final
         return dict(zip(names, calls.tolist(), strict=True))
 
-    def weight_table(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Floats:
+    def weight_table(self, model: Model, process: Process, times: Floats, seed: int, samples: Sequence[int]) -> Floats:
         """The weights of a plan, float64 [1 or samples, increments, levels], drawn from (seed, level, sample)."""
-        table, times = self.probability_table(model), self.grid_for(process)
+        table = self.probability_table(model)
         lengths = process.relative_steps(times)
         weights = np.zeros((1 if self.shared else len(samples), *table.shape))
         for row in range(len(weights)):

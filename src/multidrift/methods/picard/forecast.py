@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from multidrift.basics.errors import MultidriftError
 from multidrift.drifts.ladder import Ladder
-from multidrift.methods.method import Model
+from multidrift.drifts.model import Model
 from multidrift.methods.picard.sweeps import INNER_ROUNDS
 from multidrift.runs.result import Result
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.drift import Drift
-from multidrift.methods.method import Method, Model
+from multidrift.drifts.model import Model
+from multidrift.methods.method import Method
 from multidrift.methods.picard.blocks import block_boundaries
 from multidrift.methods.picard.walk import Picard
 from multidrift.noise.path import BrownianPath

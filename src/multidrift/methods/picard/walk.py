@@ -14,7 +14,8 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
-from multidrift.methods.method import Method, Model
+from multidrift.drifts.model import Model
+from multidrift.methods.method import Method
 from multidrift.methods.picard.anderson import Anderson
 from multidrift.methods.picard.blocks import block_boundaries, check_blocks
 from multidrift.methods.picard.difference import Held, Secant

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.drifts.model import Model, final_calls
 from multidrift.methods.advice import PlanWarning, overshoot
-from multidrift.methods.method import Method, Model, final_calls
+from multidrift.methods.drawing import DrawingMethod
 from multidrift.methods.poisson.kicks import largest_kicks
 from multidrift.methods.poisson.substeps import (
     SPREADS,
@@ -35,7 +36,7 @@ _ROUNDS = 1 << 20  # room for the uniforms of one step in the numbering of all
 
 
 @dataclass(frozen=True)
-class PoissonMidpoint(Method):
+class PoissonMidpoint(DrawingMethod):
     """Freeze D over a step of K `substeps`, then correct it at the few substeps that fire.
 
     - `draws`: "independent" (a coin for each substep: 2 − 1/K calls a step on average), "single" (one substep, two
@@ -87,16 +88,16 @@ class PoissonMidpoint(Method):
         """Of "independent" draws what is expected: drawing them all beforehand would be half of the run."""
         return np.array([self.calls_a_step() * weights.shape[1] + final])
 
-    def weight_table(self, model: Model, process: Process, seed: int, samples: Sequence[int]) -> Floats:
+    def weight_table(self, model: Model, process: Process, times: Floats, seed: int, samples: Sequence[int]) -> Floats:
         """Ones: a plan holds no firings of substeps. Warns where a kick would overshoot."""
+        del seed, samples
         if process.model_schedule is not None:  # how far a gradient kicks depends on a curvature that nobody told us
-            times = self.grid_for(process)
             cut, steps = _Cut(self, process, times), process.relative_steps(times)
             weights = largest_kicks(process, times, cut.places, cut.kicks()) / steps
             message = overshoot(weights[None, :, None], steps, tuple(self.levels_of(model)), remedy=_REMEDY)
             if message is not None:
                 warnings.warn(message, PlanWarning, stacklevel=5)
-        return super().weight_table(model, process, seed, samples)
+        return np.ones((1, len(times) - 1, 1))
 
     def walk(self, run: Run) -> Iterator[State]:
         """z_K = z_0 + (τ_K − τ_0) D_0 + Σ_i (H_i/q_i) Δτ_i (D(x̂_i) − D_0) + W_K − W_0, x̂_i the path of frozen D_0."""
