@@ -10,7 +10,6 @@ import multidrift as md
 from multidrift.drifts.costs import Costs
 from multidrift.evaluation.coupled import Contender, compare, equal_cost, squared_distances
 from multidrift.report.comparison import error_plot, picture, table
-from multidrift.report.residuals import residual_plot
 
 pytestmark = pytest.mark.filterwarnings("ignore::multidrift.methods.advice.PlanWarning")
 SECONDS = {"f1": 0.1, "f5": 1.0}
@@ -89,11 +88,3 @@ def test_the_table_says_where_seconds_are_not_the_planned_ones(ladder, ddpm):
         assert cell == (f"{seconds:.2f} (planned 6.00)" if told else f"{seconds:.2f}")
         assert ("not equal seconds" in str(shown.caption)) == told
     assert table([dataclasses.replace(found, planned=None)], "title").caption is None
-
-
-def test_a_plot_of_the_rounds(tmp_path, denoiser):
-    runs = {f"{n} blocks": md.sample(denoiser, md.Picard(20, blocks=n), count=2) for n in (1, 3)}
-    residual_plot(runs, tmp_path / "rounds.png", tolerance=1e-3)
-    assert Image.open(tmp_path / "rounds.png").size[0] > 400
-    with pytest.raises(md.MultidriftError, match="results: got 'Euler without residuals'"):
-        residual_plot({"Euler": md.sample(denoiser, md.Euler(5))}, tmp_path / "none.png")

@@ -82,3 +82,31 @@ def test_multistep_whatever_is_held(denoiser, ddpm, holds):
     tolerance = 2e-3 if holds == "ddpm" else 1e-6
     assert first == pytest.approx(float((middle * weight).sum()), abs=tolerance)
     assert second == pytest.approx(float((middle**2 * weight).sum()), abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    "method_of",
+    [
+        lambda n: md.Euler(n, "logsnr"),
+        lambda n: md.Multistep(n, "logsnr"),
+        lambda n: md.Multistep(n, "logsnr", order=3),
+        lambda n: md.Multilevel(n, "logsnr", calls=(n - 1, n)),
+        lambda n: md.Multilevel(n, "logsnr", calls=(n - 1, n), order=2),
+        lambda n: md.LadderMultistep(n, "logsnr", levels=("a", "b"), substeps=3),
+        lambda n: md.PoissonMidpoint(n, "logsnr", substeps=4),
+        lambda n: md.PoissonMidpoint(n, "logsnr", draws="midpoint"),
+        lambda n: md.Picard(n, "logsnr", tolerance=1e-9),
+        lambda n: md.PredictorCorrector(md.Picard(n, "logsnr", tolerance=1e-9), md.Picard(2), md.Underdamped(1e-9)),
+    ],
+    ids=lambda method_of: repr(method_of(9)),
+)
+def test_every_method_has_the_order_it_names(mixture, ddpm, references, method_of):
+    """Without noise, every level called at every step; the order named is an integer, so half of one is enough."""
+    model = md.Ladder([mixture.denoiser(ddpm, "a"), mixture.denoiser(ddpm, "b")])
+    errors = []
+    for steps in (32, 64, 128):
+        found = md.sample(model, method_of(steps), md.Diffusion(ddpm, 0), count=32, dtype=torch.float64).samples
+        errors.append(float((found - references[0][:32]).square().mean().sqrt()))
+    slope = np.log(errors[0] / errors[-1]) / np.log(4)
+    assert slope > method_of(32).order - 0.3
+    assert slope < method_of(32).order + 0.7

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, aligned
 from multidrift.drifts.drift import Conditioning, Drift, Network
 from multidrift.processes.predictions import PREDICTIONS, Prediction, conversion
 from multidrift.schedules.schedule import Schedule
@@ -94,8 +94,7 @@ def _convert(x: Tensor, prediction: Tensor, factors: tuple[Floats, Floats]) -> T
         return prediction
     if len(of_x) == 1:
         return prediction * float(of_prediction[0]) + x * float(of_x[0])
-    rows = (-1,) + (1,) * (x.ndim - 1)
-    a, b = (_on_device(values, x).to(x.dtype).view(rows) for values in factors)
+    a, b = (aligned(_on_device(values, x).to(x.dtype), x) for values in factors)
     return prediction * b + x * a
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, aligned
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.schedules.schedule import Schedule
 
@@ -122,8 +122,7 @@ class _PosteriorMean:
         mean, variances, axes = self._on(x)
         times = t.double().cpu().numpy()
         alpha, sigma = (
-            torch.from_numpy(values(times)).to(x).view(-1, *(1,) * (x.ndim - 1))
-            for values in (self.schedule.alpha, self.schedule.sigma)
+            aligned(torch.from_numpy(values(times)).to(x), x) for values in (self.schedule.alpha, self.schedule.sigma)
         )
         away = x - alpha * mean
         if axes is None:

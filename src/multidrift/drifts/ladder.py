@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, aligned
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
 from multidrift.drifts.costs import Costs, measure_costs
 from multidrift.drifts.covariance import DriftCovariance
@@ -191,7 +191,7 @@ class Ladder:
         normal = torch.randn((len(times), *shape), generator=generator).to(level.device or "cpu")
         assert self.schedule is not None
         sigma = torch.from_numpy(self.schedule.sigma(times)).to(normal)
-        x = normal * sigma.view(-1, *(1,) * len(shape))
+        x = normal * aligned(sigma, normal)
         with torch.no_grad(), evaluation_mode([level]):
             noise = level.predict(x, times, "epsilon", conditioning)
         if not bool(torch.isfinite(noise).all()):

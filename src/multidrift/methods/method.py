@@ -61,6 +61,11 @@ class Method(ABC):
         assert number is not None
         return number
 
+    @property
+    def order(self) -> int:
+        """The power of the step by which the error falls without noise, all levels called at every step."""
+        return 1
+
     def grid_for(self, process: Process) -> Floats:
         """The times of a run of `process`, from its start to its end, float64."""
         if self.times is not None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, aligned
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model, final_calls
@@ -211,4 +211,4 @@ class _Telescope:
 
 def _rows(factors: Floats, like: Tensor) -> Tensor:
     """One factor a sample (or one for all), to multiply states with."""
-    return torch.from_numpy(factors).to(like).view(-1, *(1,) * (like.ndim - 1))
+    return aligned(torch.from_numpy(factors).to(like), like)

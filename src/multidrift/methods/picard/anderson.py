@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from multidrift.basics.numbers import aligned
 from multidrift.methods.picard.points import Mask, Points
 
 _MEMORY = 2  # iterates that are combined, as in the code of ParaTAA; more of them gained nothing
@@ -52,5 +53,5 @@ class Anderson:
         trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
         ridge = (_RIDGE * trace + torch.finfo(torch.float64).tiny)[..., None, None]
         g = torch.linalg.solve(gram + ridge * torch.eye(len(moves), dtype=gram.dtype, device=gram.device), right)
-        share = g.to(moves).movedim(-1, 0).view(*moves.shape[:3], *(1,) * (moves.ndim - 3))
+        share = aligned(g.to(moves).movedim(-1, 0).contiguous(), moves)
         points.x[1:] = torch.where(known, points.x[1:] - (share * moves).sum(0), points.x[1:])

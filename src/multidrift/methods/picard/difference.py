@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multidrift.basics.numbers import aligned
 from multidrift.methods.picard.points import Mask, Points
 
 
@@ -78,7 +79,7 @@ class Secant(Held):
         # The length is 0 in the first round; the quotient must be finite there, too, for gradients.
         share = torch.where(length > 0, along / torch.where(length > 0, length, 1.0), 0.0).to(now)
         turned = self._turned[first:last]
-        return super().at(first, last) + share.view(*share.shape, *(1,) * (turned.ndim - 2)) * turned
+        return super().at(first, last) + aligned(share, turned) * turned
 
 
 class Plus:

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, aligned
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.intervals import Interval
 from multidrift.processes.langevin import Langevin
@@ -29,23 +28,6 @@ _LARGEST_SPAN = 20.0  # of log(z/x) within one prefix sum: e^20 keeps float32 fa
 _INTERVALS_KEPT = 4096
 
 
-class LevelDrift(Protocol):
-    """D of one level at states x [m, …] with their times [m]; `rows` [m] says which sample each row is of."""
-
-    def __call__(self, x: Tensor, t: Floats, rows: Tensor) -> Tensor: ...
-
-
-class Evaluate(Protocol):
-    """How the independent rows of one round are evaluated: on one device, or spread over several."""
-
-    def __call__(self, drift: LevelDrift, x: Tensor, t: Floats, rows: Tensor) -> Tensor: ...
-
-
-def on_one_device(drift: LevelDrift, x: Tensor, t: Floats, rows: Tensor) -> Tensor:
-    """All rows of a round in one call."""
-    return drift(x, t, rows)
-
-
 class Points:
     """The time points t_0 … t_N of every sample, as they are now.
 
@@ -56,8 +38,8 @@ class Points:
     Memory: 2N + 1 states of the whole batch; what an iteration remembers of each level comes on top.
     """
 
-    def __init__(self, run: Run, scale: Floats, evaluate: Evaluate = on_one_device) -> None:
-        self.run, self.scale, self.evaluate = run, scale, evaluate
+    def __init__(self, run: Run, scale: Floats) -> None:
+        self.run, self.scale = run, scale
         self.steps, self.count = len(run.times) - 1, len(run.start)
         self.x = run.start.unsqueeze(0).repeat(self.steps + 1, *(1,) * run.start.ndim)
         self.settled = np.zeros(self.count, dtype=np.intp)
@@ -89,7 +71,7 @@ class Points:
 
     def mask(self, chosen: Mask, like: Tensor) -> Tensor:
         """A mask [n, count] shaped to select among states or drifts [n, count, …]."""
-        return torch.from_numpy(chosen).to(like.device).view(*chosen.shape, *(1,) * (like.ndim - 2))
+        return aligned(torch.from_numpy(chosen).to(like.device), like)
 
     def drift(self, level: str, chosen: Mask, first: int = 0) -> Tensor:
         """D of a level at the chosen points, [n, count] from point `first` on, in one call; 0 elsewhere."""
@@ -97,12 +79,11 @@ class Points:
         place = torch.from_numpy(steps * self.count + rows).to(self.x.device)
         states = self.x[first : first + len(chosen)].flatten(0, 1)[place]
 
-        def at(x: Tensor, t: Floats, rows: Tensor) -> Tensor:
-            # One time for all rows, where it is one: the same arithmetic as in a sequential method.
-            return self.run.drift_at(x, float(t[0]) if np.all(t == t[0]) else t, first + int(steps[0]), level, rows)
-
+        times = self.run.times[first + steps]
+        # One time for all rows, where it is one: the same arithmetic as in a sequential method.
+        t = float(times[0]) if np.all(times == times[0]) else times
         which = torch.from_numpy(rows).to(self.x.device)
-        found = self.evaluate(at, states, self.run.times[first + steps], which)
+        found = self.run.drift_at(states, t, first + int(steps[0]), level, which)
         empty = found.new_zeros((chosen.size, *found.shape[1:]))
         return empty.index_copy(0, place, found).view(*chosen.shape, *found.shape[1:])
 
@@ -182,7 +163,7 @@ class Points:
                 sizes = marginal_scale(self.run.process, self.run.times[start : end + 1])
                 factors = torch.from_numpy(sizes[1:] / sizes[0]).to(self.x)
                 state = self.x[start, sample]
-                self.x[start + 1 : end + 1, sample] = state * factors.view(-1, *(1,) * state.ndim)
+                self.x[start + 1 : end + 1, sample] = state * aligned(factors, self.x[start + 1 : end + 1, sample])
 
     def put(self, states: Tensor, starts: Indices) -> None:
         """Given states [N + 1, count, …] after each sample's point `starts`."""

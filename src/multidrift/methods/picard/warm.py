@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.numbers import aligned
 from multidrift.runs.result import Result
 from multidrift.runs.run import Run
 
@@ -41,7 +42,7 @@ class WarmStart:
         known = np.asarray(self.times)[order]
         place = np.interp(run.times, known, np.arange(len(known)))
         below = np.minimum(place.astype(np.intp), max(len(known) - 2, 0))
-        share = torch.from_numpy(place - below).to(run.start).view(-1, *(1,) * run.start.ndim)
+        share = torch.from_numpy(place - below).to(run.start)
         states = self.states[torch.from_numpy(order)].to(run.start)
         after = np.minimum(below + 1, len(known) - 1)
-        return torch.lerp(states[torch.from_numpy(below)], states[torch.from_numpy(after)], share)
+        return torch.lerp(states[torch.from_numpy(below)], states[torch.from_numpy(after)], aligned(share, states))

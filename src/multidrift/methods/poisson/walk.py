@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, aligned
 from multidrift.drifts.model import Model, final_calls
 from multidrift.methods.advice import PlanWarning, overshoot
 from multidrift.methods.drawing import DrawingMethod
@@ -72,6 +72,10 @@ class PoissonMidpoint(DrawingMethod):
     @property
     def draws_are_shared(self) -> bool:
         return self.shared or self.draws == "midpoint"
+
+    @property
+    def order(self) -> int:
+        return 2 if self.draws == "midpoint" and self.substeps > 1 else 1
 
     def calls_a_step(self) -> float:
         """Expected network calls of a step; of "independent" draws spread over equal substeps."""
@@ -198,7 +202,7 @@ class _Corrections:
         size = kicks.square().flatten(1).mean(dim=1) * torch.from_numpy(share).to(kicks)
         added = kicks.new_zeros(count).index_add(0, rows, size) * float(interval.dtau) ** 2
         kept = (1.0 - added / max(float(interval.std) ** 2, 1e-300)).clamp(min=0.0).sqrt()
-        return kept.view(-1, *(1,) * (kicks.ndim - 1))
+        return aligned(kept, kicks)
 
 
 def _middles(process: Process, times: Floats) -> Floats:
