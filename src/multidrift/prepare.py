@@ -221,7 +221,7 @@ def _with_velocities(process: Process, positions: Tensor, velocities: Tensor | N
         velocities = normal * (std if isinstance(std, float) else torch.from_numpy(std).to(normal))
     right = velocities.shape == positions.shape and bool(torch.isfinite(velocities).all())
     require(right, "velocities", _described(velocities), f"finite values of the shape {tuple(positions.shape)}")
-    return torch.stack((positions, velocities.to(positions)), dim=-1)
+    return process.joined(positions, velocities.to(positions))
 
 
 def _choices(method: Method, seed: int, batch: _Batch, device: torch.device) -> Keys:

@@ -110,8 +110,8 @@ class _Recorder:
         self.run, self.save = run, save
         self.started = time.perf_counter()
         self.finished = False
-        self.samples = run.position(run.start)
-        self.velocities = run.start[..., 1] if run.process.has_velocity else None
+        self.samples = run.process.position(run.start)
+        self.velocities = run.process.velocity(run.start)
         self.saved = [(float(run.times[0]), self.samples, self.velocities)]
         self.residuals: list[float] = []
         self.converged = True

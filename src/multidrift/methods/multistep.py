@@ -50,8 +50,8 @@ class History:
     """The last values of a drift and the λ they belong to; extrapolates over the coming step."""
 
     def __init__(self, process: Process, order: int) -> None:
-        velocities = order > 2 and process.has_velocity
-        require(not velocities, "order", order, "1 or 2 for a process with velocities, whose two clocks differ")
+        one_clock = order <= 2 or process.components == 1
+        require(one_clock, "order", order, "1 or 2 for a process with velocities, whose two clocks differ")
         self.process, self.order = process, order
         self._values: list[tuple[float, Tensor]] = []  # the newest first
 

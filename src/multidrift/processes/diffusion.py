@@ -137,6 +137,10 @@ class Diffusion(VarianceClock, Process):
         """Standard deviation of a drawn start at time t: 1, or σ(t) where noise is added to unscaled data."""
         return float(self.schedule.sigma(t)) if self.schedule.family == "variance_exploding" else 1.0
 
+    def noise_size(self, times: Floats) -> Floats:
+        """σ(t)."""
+        return self.schedule.sigma(times)
+
     @property
     def lattice(self) -> Lattice:
         """The lattice of λ that the Brownian path is built on."""

@@ -10,7 +10,9 @@ from functools import cached_property
 from typing import ClassVar, Self, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
@@ -63,7 +65,7 @@ class Langevin(Process):
         object.__setattr__(self, "preconditioner", _nested(factors.tolist()))
 
     @property
-    def metric(self) -> Floats | None:
+    def preconditioning(self) -> Floats | None:
         return None if self.preconditioner is None else np.asarray(self.preconditioner, dtype=np.float64)
 
     @cached_property
@@ -119,6 +121,11 @@ class Langevin(Process):
         """Of a drawn position 1, as nothing is known of the target."""
         del t
         return 1.0
+
+    def noise_size(self, times: Floats) -> Floats:
+        """√(2h/β) of the step before each time, of the first one for the start."""
+        steps = np.diff(times)
+        return np.sqrt(2.0 / self.beta * np.append(steps[0], steps))
 
     @abstractmethod
     def intervals(self, start: ArrayLike, stop: ArrayLike, anchor: ArrayLike | None = None) -> Intervals: ...
@@ -182,8 +189,23 @@ class Underdamped(Langevin):
 
     @property
     def velocity_std(self) -> float | Floats:
-        metric = self.metric
-        return math.sqrt(1.0 / self.beta) * (1.0 if metric is None else np.sqrt(metric))
+        factors = self.preconditioning
+        return math.sqrt(1.0 / self.beta) * (1.0 if factors is None else np.sqrt(factors))
+
+    def position(self, states: Tensor) -> Tensor:
+        return states[..., 0]
+
+    def velocity(self, states: Tensor) -> Tensor | None:
+        return states[..., 1]
+
+    def joined(self, positions: Tensor, velocities: Tensor | None) -> Tensor:
+        assert velocities is not None
+        return torch.stack((positions, velocities), dim=-1)
+
+    def lift(self, drift: Tensor, t: float | Floats) -> Tensor:
+        """One D for both clocks, that of the position and that of the velocity."""
+        del t
+        return drift[..., None]
 
     def rotation(self, low: Places, middle: Places, high: Places) -> Floats:
         return pair_rotation(self.friction, low, middle, high)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from multidrift.basics.numbers import Floats
 from multidrift.noise.lattice import Lattice, Places
@@ -60,7 +61,7 @@ class Process(ABC):
         """The schedule a model must have; None for models without one."""
 
     @property
-    def metric(self) -> Floats | None:
+    def preconditioning(self) -> Floats | None:
         """A factor on each coordinate of D, its root on the noise; None for 1."""
         return None
 
@@ -103,8 +104,31 @@ class Process(ABC):
 
     @property
     def velocity_std(self) -> float | Floats:
-        """Standard deviation of drawn velocities, a number or one a coordinate."""
+        """Standard deviation of drawn velocities, a number or one a coordinate; of processes that have them."""
         return 0.0
+
+    @abstractmethod
+    def noise_size(self, times: Floats) -> Floats:
+        """The size of the noise in a state at each time of a grid: what a change of the state is compared with."""
+
+    def position(self, states: Tensor) -> Tensor:
+        """What the model sees of states [n, …], and what samples are."""
+        return states
+
+    def velocity(self, states: Tensor) -> Tensor | None:
+        """What states hold beside their positions."""
+        del states
+        return None
+
+    def joined(self, positions: Tensor, velocities: Tensor | None) -> Tensor:
+        """The states with these positions and velocities."""
+        del velocities
+        return positions
+
+    def lift(self, drift: Tensor, t: float | Floats) -> Tensor:
+        """D of the straightened coordinate from the model's at time t (or times [n]), to multiply Δτ."""
+        del t
+        return drift
 
     @abstractmethod
     def to_dict(self) -> dict[str, object]:

@@ -50,13 +50,9 @@ class Run:
         return list(self.process.intervals(self.times[:-1], self.times[1:]).each(self.start))
 
     @cached_property
-    def _metric(self) -> Tensor | None:
-        metric = self.process.metric
-        return None if metric is None else torch.from_numpy(metric).to(self.start)
-
-    def position(self, x: Tensor) -> Tensor:
-        """Positions of states, which hold velocities beside them for some processes."""
-        return x[..., 0] if self.process.has_velocity else x
+    def _preconditioning(self) -> Tensor | None:
+        factors = self.process.preconditioning
+        return None if factors is None else torch.from_numpy(factors).to(self.start)
 
     def drift(self, x: Tensor, n: int, level: str | None = None, rows: Tensor | None = None) -> Tensor:
         """D of a level (the top one by default) at state x and the n-th time; `rows`: which samples x holds."""
@@ -67,10 +63,10 @@ class Run:
     ) -> Tensor:
         """D at state x and time t, or one time a row, within step n."""
         name = level or self.levels[-1]
-        drift = self.evaluator(name, self.position(x), t, self.process.drift_is, rows)
+        drift = self.evaluator(name, self.process.position(x), t, self.process.drift_is, rows)
         self.guard.watch(n, name, drift, rows)
-        drift = drift if self._metric is None else drift * self._metric
-        return drift[..., None] if self.process.has_velocity else drift
+        drift = drift if self._preconditioning is None else drift * self._preconditioning
+        return self.process.lift(drift, t)
 
     @property
     def weights(self) -> Floats:
@@ -91,11 +87,11 @@ class Run:
         return self._coloured(self.path.increments(hop.low, points, rows) * hop.std)
 
     def _coloured(self, noise: Tensor) -> Tensor:
-        """Noise with the root of the process's metric on each coordinate."""
-        if self._metric is None:
+        """Noise with the root of the process's preconditioner on each coordinate."""
+        if self._preconditioning is None:
             return noise
-        root = self._metric.sqrt()
-        return noise * (root[..., None] if self.process.has_velocity else root)
+        root = self._preconditioning.sqrt()
+        return noise * (root if self.process.components == 1 else root[..., None])
 
     def state(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
         """The report of step n, which took x to `after` with this drift; `after` is checked."""
@@ -112,8 +108,8 @@ class Run:
     def preview(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
         """The same of a state that may still change, unchecked."""
         total = len(self.times) - 1 + self.process.final_calls
-        velocities = after[..., 1] if self.process.has_velocity else None
-        place = self.position(after)
+        velocities = self.process.velocity(after)
+        place = self.process.position(after)
         clean = self.clean(x, drift, n) if self.process.final_calls else place
         return State(n + 1, total, float(self.times[n + 1]), place, clean, self.evaluator.calls, velocities)
 

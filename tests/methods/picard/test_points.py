@@ -7,7 +7,7 @@ from tests.fakes import F64, counting_denoiser
 
 import multidrift as md
 from multidrift.methods.picard import walk as picard
-from multidrift.methods.picard.points import Points, tolerance_scale
+from multidrift.methods.picard.points import Points
 from multidrift.runs.guard import FiniteGuard
 
 
@@ -54,9 +54,7 @@ def test_points_settle_up_to_the_first_that_moved(denoiser, ddpm, points_of):
 
 def test_scales_of_langevin_dynamics():
     process = md.Overdamped(2.0, beta=4.0)
-    assert tolerance_scale(process, np.array([0.0, 0.5, 2.0]), absolute=False) == pytest.approx(
-        np.sqrt([0.25, 0.25, 0.75])
-    )
+    assert process.noise_size(np.array([0.0, 0.5, 2.0])) == pytest.approx(np.sqrt([0.25, 0.25, 0.75]))
 
 
 def test_first_states_grow_as_the_marginals_do(mixture, points_of):

@@ -14,7 +14,6 @@ from multidrift.drifts.model import Model
 from multidrift.methods.multistep import History
 from multidrift.noise.counter import Keys, Stream
 from multidrift.noise.path import BrownianPath
-from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.process import Process
 from multidrift.runs import update
 
@@ -29,7 +28,9 @@ def measure_covariance(
     """
     require(type(paths) is int and paths >= 2, "paths", paths, "an integer of at least 2")
     require(type(steps) is int and steps >= 8, "steps", steps, "an integer of at least 8")
-    require(isinstance(process, Diffusion), "process", type(process).__name__, "a Diffusion; others have closed forms")
+    require(
+        process.model_schedule is not None, "process", type(process).__name__, "a Diffusion; others have closed forms"
+    )
     shape, top = model.shape, list(levels)[-1]
     require(shape is not None, "model", model, "one that knows its sample's shape")
     assert shape is not None

@@ -135,8 +135,8 @@ class LadderMultistep(Method):
         inner = self.number_of_steps - (1 if self.calls_at_start else 0)
         if self.times is not None:
             return process.nodes_through(self.times, integer=self.integer)
-        if not isinstance(process, Diffusion):
-            return process.nodes(self.number_of_steps - 1, self.grid or "linspace", integer=self.integer)
+        if not isinstance(process, Diffusion):  # for which alone nodes were made
+            return process.nodes(self.number_of_steps - 1, self.grid or process.own_grid, integer=self.integer)
         if self.grid is None:
             require(not self.integer, "integer", True, "False, or a named grid")  # noqa: FBT003
             return cell_nodes(process, inner)

@@ -61,7 +61,7 @@ class Secant(Held):
 
     def _positions(self, first: int = 0, last: int | None = None) -> Tensor:
         """The states as they are now; of a process with velocities, on which B does not depend, their positions."""
-        return self.points.run.position(self.points.x[:-1][first:last])
+        return self.points.run.process.position(self.points.x[:-1][first:last])
 
     def found(self, values: Tensor, opened: Mask) -> None:
         states = self._positions()

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.basics.numbers import Floats, aligned
-from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.intervals import Interval
-from multidrift.processes.langevin import Langevin
 from multidrift.processes.process import Process
 from multidrift.runs import update
 from multidrift.runs.result import State
@@ -55,8 +53,8 @@ class Points:
 
     def like_drift(self) -> Tensor:
         """Zeros that hold D at every step, [N, count, …]."""
-        zeros = torch.zeros_like(self.run.position(self.x[1:]))
-        return zeros[..., None] if self.run.process.has_velocity else zeros
+        zeros = torch.zeros_like(self.run.process.position(self.x[1:]))
+        return torch.zeros_like(self.run.process.lift(zeros, 0.0))
 
     @property
     def done(self) -> bool:
@@ -173,11 +171,10 @@ class Points:
     def state(self, drift: Tensor, residual: float, settled_before: int) -> State:
         """The report of a round: the state at the end of the earliest open block or window, after `drift`."""
         last, settled = int(self.ends.min()), int(self.settled.min())
-        times = self.run.times
-        report = self.run.preview(last - 1, self.run.position(self.x[last - 1]), drift[last - 1], self.x[last])
-        phase = self.run.process.has_velocity
+        process, times = self.run.process, self.run.times
+        report = self.run.preview(last - 1, process.position(self.x[last - 1]), drift[last - 1], self.x[last])
         final = [
-            (n, float(times[n]), self.run.position(x).clone(), x[..., 1].clone() if phase else None)
+            (n, float(times[n]), process.position(x).clone(), _copied(process.velocity(x)))
             for n, x in enumerate(self.x[settled_before + 1 : settled + 1], start=settled_before + 1)
         ]
         for n in range(settled_before, settled):
@@ -187,7 +184,7 @@ class Points:
             step=settled,
             x=report.x.clone(),
             prediction=report.prediction.clone(),
-            velocities=None if report.velocities is None else report.velocities.clone(),
+            velocities=_copied(report.velocities),
             residual=residual,
             converged=not self.unconverged,
             settled=final,
@@ -203,15 +200,8 @@ class Points:
         yield from pairwise((low, *inside, high))
 
 
-def tolerance_scale(process: Process, times: Floats, *, absolute: bool) -> Floats:
-    """What a change at each time is compared with: σ(t), of Langevin dynamics √(2h/β) of the step before; or 1."""
-    if absolute:
-        return np.ones_like(times)
-    if isinstance(process, Diffusion):
-        return process.schedule.sigma(times)
-    assert isinstance(process, Langevin)
-    steps = np.diff(times)
-    return np.sqrt(2.0 / process.beta * np.append(steps[0], steps))
+def _copied(velocities: Tensor | None) -> Tensor | None:
+    return None if velocities is None else velocities.clone()
 
 
 def marginal_scale(process: Process, times: Floats) -> Floats:

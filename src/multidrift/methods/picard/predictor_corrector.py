@@ -8,7 +8,6 @@ from functools import partial
 from itertools import pairwise
 from typing import cast
 
-import torch
 from torch import Tensor
 
 from multidrift.basics.errors import require
@@ -107,7 +106,7 @@ class PredictorCorrector(Method):
             langevin = self._langevin(run, reached / sigma, block, _AtOneTime(run.evaluator, t, sigma), dynamics, path)
             at_step = partial(_at_step, step=last, total=total, t=t, sigma=sigma)
             phase = yield from _reported(self.corrector.iterate(langevin), at_step)
-            x = phase[..., 0] * sigma
+            x = dynamics.position(phase) * sigma
         yield from run.final(x)
 
     def _langevin(
@@ -119,7 +118,7 @@ class PredictorCorrector(Method):
         return Run(
             process=dynamics,
             times=times,
-            start=torch.stack((start, normals * (1.0 / self.dynamics.beta) ** 0.5), dim=-1),
+            start=dynamics.joined(start, normals * (1.0 / self.dynamics.beta) ** 0.5),
             levels=run.levels,
             evaluator=evaluator,
             path=path,

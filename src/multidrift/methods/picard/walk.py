@@ -20,7 +20,7 @@ from multidrift.methods.picard.anderson import Anderson
 from multidrift.methods.picard.blocks import block_boundaries, check_blocks
 from multidrift.methods.picard.difference import Held, Secant
 from multidrift.methods.picard.forecast import Forecast, forecast, forecasts
-from multidrift.methods.picard.points import Indices, Points, tolerance_scale
+from multidrift.methods.picard.points import Indices, Points
 from multidrift.methods.picard.sweeps import Level, Nested, Sweep, Zero
 from multidrift.methods.picard.warm import WarmStart
 from multidrift.processes.process import Process
@@ -164,7 +164,8 @@ class Picard(Method):
 
         Returns the states at the last time.
         """
-        points = Points(run, tolerance_scale(run.process, run.times, absolute=self.absolute))
+        scale = np.ones_like(run.times) if self.absolute else run.process.noise_size(run.times)
+        points = Points(run, scale)
         tolerance = self.tolerance if self.rounds is not None else self._checked_tolerance(run)
         most_rounds = self.rounds or self.max_rounds or points.steps
         sweep = self._sweep(points, run)

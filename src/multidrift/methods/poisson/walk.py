@@ -143,8 +143,8 @@ class _Corrections:
     """The substeps of all steps of a run: where they are, how long, and what D becomes where they fire."""
 
     def __init__(self, method: PoissonMidpoint, run: Run) -> None:
-        velocity = method.reduce_noise and run.process.has_velocity
-        require(not velocity, "reduce_noise", True, "False for a process with velocities")  # noqa: FBT003
+        one_clock = not method.reduce_noise or run.process.components == 1
+        require(one_clock, "reduce_noise", True, "False for a process with velocities")  # noqa: FBT003
         self.method, self.run = method, run
         cut = _Cut(method, run.process, run.times)
         self.places, self.lengths = cut.places, cut.lengths
@@ -188,8 +188,7 @@ class _Corrections:
             shares = np.ones((len(fired.rows), len(whole)))
         else:
             shares = fired.weights[:, None] * self.lengths[n, fired.substeps] / whole
-        ones = like.ndim - (2 if self.run.process.has_velocity else 1)
-        return torch.from_numpy(shares).to(like).view(-1, *(1,) * ones, *shares.shape[1:][: len(whole) - 1])
+        return torch.from_numpy(shares).to(like).view(len(shares), *(1,) * (like.ndim - 2), len(whole))
 
     def _kept(self, kicks: Tensor, fired: Fired, rows: Tensor, interval: Interval, count: int) -> Tensor:
         """√(1 − variance added by the corrections / variance of the noise) of each sample, at least 0.
