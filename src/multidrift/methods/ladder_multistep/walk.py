@@ -151,7 +151,9 @@ class LadderMultistep(Method):
         if method.cheap is not None:
             walked = cells - int(not method.calls_at_start and method.cheap != method.start)
             inside = ((self.substeps or _SUBSTEPS) - 1) * walked
-            calls[method.cheap] = float(inside + cells * (2 if self.reevaluate else 1) + int(diffusion))
+            calls[method.cheap] = float(
+                inside + cells * (2 if self.reevaluate else 1) + int(diffusion) + int(method.cheap == method.start)
+            )
         return calls
 
     def plan_for(self, model: Model, process: Process, times: Floats, seed: int, samples: Sequence[int]) -> Plan:
@@ -207,7 +209,7 @@ class LadderMultistep(Method):
             a, c = b, e
             if e is not None and self.reevaluate:
                 c = run.drift(x, n + 1, cheap)
-                a = b + c - e
+                a = b + (c - e)
             yield run.state(n, before, p, x)
         if run.process.final_calls:
             change = 0.0 if c is None else run.drift(at, last, cheap) - c

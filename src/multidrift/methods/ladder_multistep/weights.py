@@ -60,6 +60,11 @@ class Cell:
         """The substeps, in coordinates scaled to the end of the cell."""
         return self.process.intervals(self.times[:-1], self.times[1:], np.full(len(self.times) - 1, self.times[-1]))
 
+    def shares(self) -> Floats:
+        """How much of the cell's drift clock runs in each substep, [substeps, clocks]."""
+        lengths = self.steps().dtau.reshape(len(self.times) - 1, -1)
+        return np.asarray(lengths / lengths.sum(axis=0))
+
     def quadrature(self) -> tuple[Floats, Floats]:
         """Places inside the cell, [n], and how much of the drift clock runs around each, [n, clocks]."""
         edges = np.linspace(self.times[0], self.times[-1], 2 * _POINTS + 1)
@@ -74,25 +79,39 @@ def closed_form(cell: Cell, like: Tensor, *, cheap: bool, known: bool) -> CellWe
     `top` = θ integrates a drift that is linear in the place (Langevin: in time) exactly, `defect` takes a share of what
     the cheap level departs from its own straight line. Where the signal is weak, a network's prediction of the data is
     as wrong as 1/ρ is large: there cheap changes count for little, and a value at the start of the run (`known` False)
-    for nothing. `cheap`: whether there is a cheap level.
+    for nothing. At the end a cheap level's change stands for the top's where noise hides the top's own past. `cheap`:
+    whether there is a cheap level.
     """
     places, passed = cell.quadrature()
     first, last = cell.ends
     noisy, diffusion = cell.process.noisy, cell.process.final_calls > 0
     theta = 1.0 if not np.isfinite(first) else _factor(((places - first) / (last - first)) @ passed, like)
+    shares = cell.shares()
+    fractions = (cell.process.place(cell.times[:-1]) - first) / (last - first) if np.isfinite(first) else np.zeros(1)
+    walked = _factor(fractions @ shares, like) if len(fractions) == len(shares) else 0.0
     trust = 1.0 / (1.0 + float(np.exp(-2.0 * (first + _EMERGES)))) if diffusion else 1.0
     slope = 0.0 if cell.before is None or not np.isfinite(cell.before) else (last - first) / (first - cell.before)
     ahead = 0.0 if noisy else slope * (_PAST_WITH_CHEAP if cheap else 1.0)
     shared = _SHARED * trust if cheap else 0.0
+    last_share = 1.0 if cheap and noisy else 0.0
     return CellWeights(
         past=ahead * theta,
         cheap=trust,
         top=theta if known else 1.0,
         defect=shared,
-        change=-shared * theta,
-        last=shared,
-        last_past=0.0 if cheap else ahead,
+        change=-shared * walked,
+        last=last_share,
+        last_past=0.0 if noisy else (1.0 - last_share) * _towards_the_data(cell),
     )
+
+
+def _towards_the_data(cell: Cell) -> float:
+    """What the change of D over a last cell is of that over the cell before it: linear in σ²/α²,
+    as a Gaussian's is."""
+    first, last = cell.ends
+    if cell.before is None or not np.isfinite(cell.before) or cell.process.final_calls == 0:
+        return 0.0
+    return float(-np.expm1(2.0 * (first - last)) / np.expm1(2.0 * (first - cell.before)))
 
 
 def fitted(cell: Cell, covariance: DriftCovariance, start: CellWeights, levels: Sequence[str]) -> CellWeights:
@@ -113,9 +132,8 @@ def fitted(cell: Cell, covariance: DriftCovariance, start: CellWeights, levels: 
     if cheap:
         c = covariance.value(cheap, first)
         change = {"change": covariance.value(cheap, last) - c}
-        steps = cell.steps().dtau.reshape(len(cell.times) - 1, -1)[:, 0]
-        walked = covariance.mean(cheap, cell.process.place(cell.times[:-1]), steps / steps.sum()) - c
-        inside = {"defect": walked} if len(steps) > 1 else {}
+        walked = covariance.mean(cheap, cell.process.place(cell.times[:-1]), cell.shares()[:, 0]) - c
+        inside = {"defect": walked} if len(cell.times) > 2 else {}
 
     def regress(target: Floats, known: dict[str, Floats], names: dict[str, str]) -> dict[str, float]:
         called = [names.get(name, name) for name in known]
