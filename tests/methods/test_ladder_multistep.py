@@ -77,7 +77,7 @@ def test_strong_order(ladder, mixture, ddpm, levels, eta, least):
         errors.append(float((found - reference).square().mean().sqrt()))
     assert -np.polyfit(np.log(numbers), np.log(errors), 1)[0] > least
     plain = md.sample(model, md.Multistep(48, "logsnr"), process, count=64, **F64).samples
-    room = 1.1 if eta and len(levels) == 1 else 1.0  # one network has no more to tell of a noisy path than Multistep
+    room = 1.1 if eta and len(levels) == 1 else 1.0  # one network tells no more of a noisy path than Multistep
     assert errors[2] < room * float((plain - reference).square().mean().sqrt())
 
 

@@ -107,7 +107,8 @@ def closed_form(cell: Cell, like: Tensor, *, cheap: bool, known: bool) -> CellWe
 
 def _towards_the_data(cell: Cell) -> float:
     """What the change of D over a last cell is of that over the cell before it: linear in σ²/α²,
-    as a Gaussian's is."""
+    as a Gaussian's is.
+    """
     first, last = cell.ends
     if cell.before is None or not np.isfinite(cell.before) or cell.process.final_calls == 0:
         return 0.0
