@@ -116,15 +116,15 @@ class Picard(Method):
         del process
         if self.coarse != "auto":
             return self
-        best = forecasts(_ladder(self.coarse, model), self.number_of_steps)[0]
+        best = forecasts(_ladder(self.coarse, model), self.number_of_evaluations)[0]
         return replace(self, coarse=best.coarse or None, coarse_every=best.coarse_every)
 
     def forecast(self, model: Model) -> Forecast:
         """The rounds that this choice is assumed to take as one block, its critical path and when it pays."""
         method = self.for_model(model)
         method.levels_of(model)  # refuses what does not fit
-        rounds = None if self.rounds is None else min(self.rounds, self.number_of_steps)
-        return forecast(model, self.number_of_steps, method.coarse_levels, method.coarse_every, rounds)
+        rounds = None if self.rounds is None else min(self.rounds, self.number_of_evaluations)
+        return forecast(model, self.number_of_evaluations, method.coarse_levels, method.coarse_every, rounds)
 
     def expected_calls(self, model: Model) -> dict[str, float]:
         """An upper bound: every point in every round, of `rounds` or those that `forecasts` assumes of this choice."""
@@ -133,7 +133,7 @@ class Picard(Method):
             return method.expected_calls(model)
         levels = self.levels_of(model)
         expected = self.forecast(model)
-        calls = dict.fromkeys(levels, float(self.number_of_steps * expected.rounds))
+        calls = dict.fromkeys(levels, float(self.number_of_evaluations * expected.rounds))
         if self.coarse_levels:
             calls[self.coarse_levels[0]] = float(expected.sweeps * expected.calls_per_sweep)
         return calls
@@ -172,19 +172,19 @@ class Picard(Method):
         first_states = self._first_states(points, sweep, run)
         boundaries = block_boundaries(run.process, run.times, self.blocks, self.grid)
         anderson = Anderson(points) if self.accelerate == "anderson" else None
-        correction = Secant(points) if self.accelerate == "secant" else Held(points)
+        difference = Secant(points) if self.accelerate == "secant" else Held(points)
         while not points.done:
             starts = points.advance(self._ends(points, boundaries))
             if np.any(starts < points.ends):
                 first_states(starts)
             opened, before, settled = points.open(), points.x.clone(), points.settled
             drift = points.drift(run.levels[-1], opened)
-            correction.found(drift - sweep.used, opened)
-            sweep.run(correction, settled)
+            difference.found(drift - sweep.used, opened)
+            sweep.run(difference, settled)
             residual = points.settle(before, tolerance, most_rounds, by_rounds=self.rounds is not None)
             if anderson is not None:
                 anderson.accelerate(before, opened)
-            yield points.state(correction.values + sweep.used, residual, int(settled.min()))
+            yield points.state(difference.values + sweep.used, residual, int(settled.min()))
         if points.unconverged and self.rounds is None:
             warnings.warn(
                 f"max_rounds: {self.max_rounds} rounds were not enough: the largest change left is "
