@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.basics.numbers import aligned
-from multidrift.methods.picard.points import Mask, Points
+from multidrift.methods.picard.front import Mask
+from multidrift.methods.picard.points import Points
 
 
 class Difference(Protocol):

@@ -15,7 +15,7 @@ from multidrift.basics.numbers import Floats
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.model import Model
 from multidrift.methods.method import Method
-from multidrift.methods.picard.blocks import block_boundaries
+from multidrift.methods.picard.front import block_boundaries
 from multidrift.methods.picard.walk import Picard
 from multidrift.noise.path import BrownianPath
 from multidrift.processes.langevin import Underdamped

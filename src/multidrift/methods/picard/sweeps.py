@@ -15,7 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from multidrift.methods.picard.difference import Difference, Held, Plus
-from multidrift.methods.picard.points import Indices, Mask, Points
+from multidrift.methods.picard.front import Indices, Mask
+from multidrift.methods.picard.points import Points
 
 # Of a middle level within one round of the level above: a fixed number, so that no sample depends on the others.
 INNER_ROUNDS = 2
@@ -71,7 +72,7 @@ class Level:
         self.run(Held(self.points), starts)
 
     def adopt(self, starts: Indices) -> None:
-        opened = self.points.open(starts)
+        opened = self.points.front.open(starts)
         calls = opened & (np.arange(self.points.steps) % self.every == 0)[:, None]
         if calls.any():
             found = self.points.drift(self.level, calls)
@@ -83,12 +84,12 @@ class Level:
         for first, last in self.points.pieces(starts, (*self._heads, *difference.stops)):
             self._call(first, starts)
             for step in range(first, last):
-                self._hold(step, (step >= starts) & (step < self.points.ends))
+                self._hold(step, (step >= starts) & (step < self.points.front.ends))
             self.points.scan(first, last, self.used[first:last] + difference.at(first, last), starts)
 
     def _call(self, step: int, starts: Indices) -> None:
         """D^c at a step for the samples whose state there is new."""
-        new = (step < self.points.ends) & ((step > starts) | ((step == starts) & ~self._known[step]))
+        new = (step < self.points.front.ends) & ((step > starts) | ((step == starts) & ~self._known[step]))
         if step % self.every == 0 and new.any():
             found = self.points.drift(self.level, new[None], step)
             self.used[step] = found.where(self.points.mask(new[None], found), self.used[step : step + 1])[0]
@@ -114,13 +115,13 @@ class Nested:
 
     def adopt(self, starts: Indices) -> None:
         self.below.adopt(starts)
-        opened = self.points.open(starts)
+        opened = self.points.front.open(starts)
         if opened.any():
             found = self.points.drift(self.level, opened)
             self.used = found.where(self.points.mask(opened, found), self.used)
 
     def run(self, difference: Difference, starts: Indices) -> None:
-        opened = self.points.open(starts)
+        opened = self.points.front.open(starts)
         if not opened.any():
             return
         chosen = self.points.mask(opened, self.used)

@@ -17,10 +17,10 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model
 from multidrift.methods.method import Method
 from multidrift.methods.picard.anderson import Anderson
-from multidrift.methods.picard.blocks import block_boundaries, check_blocks
 from multidrift.methods.picard.difference import Held, Secant
 from multidrift.methods.picard.forecast import Forecast, forecast, forecasts
-from multidrift.methods.picard.points import Indices, Points
+from multidrift.methods.picard.front import Indices, block_boundaries, check_blocks
+from multidrift.methods.picard.points import Points
 from multidrift.methods.picard.sweeps import Level, Nested, Sweep, Zero
 from multidrift.methods.picard.warm import WarmStart
 from multidrift.processes.process import Process
@@ -173,22 +173,24 @@ class Picard(Method):
         boundaries = block_boundaries(run.process, run.times, self.blocks, self.grid)
         anderson = Anderson(points) if self.accelerate == "anderson" else None
         difference = Secant(points) if self.accelerate == "secant" else Held(points)
-        while not points.done:
+        while not points.front.done:
             starts = points.advance(self._ends(points, boundaries))
-            if np.any(starts < points.ends):
+            if np.any(starts < points.front.ends):
                 first_states(starts)
-            opened, before, settled = points.open(), points.x.clone(), points.settled
+            opened, before, settled = points.front.open(), points.x.clone(), points.front.settled
             drift = points.drift(run.levels[-1], opened)
             difference.found(drift - sweep.used, opened)
             sweep.run(difference, settled)
-            residual = points.settle(before, tolerance, most_rounds, by_rounds=self.rounds is not None)
+            residual = points.front.settle(
+                points.changes(before, opened), tolerance, most_rounds, by_rounds=self.rounds is not None
+            )
             if anderson is not None:
                 anderson.accelerate(before, opened)
             yield points.state(difference.values + sweep.used, residual, int(settled.min()))
-        if points.unconverged and self.rounds is None:
+        if points.front.unconverged and self.rounds is None:
             warnings.warn(
                 f"max_rounds: {self.max_rounds} rounds were not enough: the largest change left is "
-                f"{points.unconverged:.2g}, above tolerance={self.tolerance:g}",
+                f"{points.front.unconverged:.2g}, above tolerance={self.tolerance:g}",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -196,8 +198,10 @@ class Picard(Method):
 
     def _ends(self, points: Points, boundaries: Indices) -> Indices:
         """The last point that each sample iterates on: the end of its block or of its window."""
-        ends = boundaries[np.minimum(np.searchsorted(boundaries, points.settled, side="right"), len(boundaries) - 1)]
-        return ends if self.window is None else np.minimum(ends, points.settled + self.window)
+        ends = boundaries[
+            np.minimum(np.searchsorted(boundaries, points.front.settled, side="right"), len(boundaries) - 1)
+        ]
+        return ends if self.window is None else np.minimum(ends, points.front.settled + self.window)
 
     def _sweep(self, points: Points, run: Run) -> Sweep:
         """What lies below the top level."""
