@@ -119,7 +119,7 @@ class Bench:
 
     def ours(self, family: str, label: str, method: Method, model: md.Denoiser | md.Ladder) -> None:
         """One method, over the plan seeds where it has random choices."""
-        if not self.wanted(label, method.number_of_steps):
+        if not self.wanted(label, method.number_of_evaluations):
             return
         drawn = isinstance(method, md.Multilevel) and method.draws != "midpoint"
         errors, calls = [], []
@@ -128,7 +128,7 @@ class Bench:
             errors.append(squared_distances(result.samples, self.reference))
             calls.append(result.calls)
         mean_calls = {name: statistics.fmean(c[name] for c in calls) for name in calls[0]}
-        self.keep(family, label, method.number_of_steps, mean_calls, errors)
+        self.keep(family, label, method.number_of_evaluations, mean_calls, errors)
 
     def peers(self) -> None:
         """Diffusers' solvers on f5, over spacings and steps."""

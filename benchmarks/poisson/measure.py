@@ -87,7 +87,7 @@ class Settings:
             found = md.sample(self.denoiser, method, process, count=self.count, seed=seed, batch_size=BATCH)
             return found.samples, found.calls[self.denoiser.name]
 
-        return Setting(family, label, method.number_of_steps, calls, run)
+        return Setting(family, label, method.number_of_evaluations, calls, run)
 
     def reference(self) -> Setting:
         """1,000 calls of DDPM, from noises that no other run has."""

@@ -52,7 +52,7 @@ def demo_command(
     with Progress(*columns, console=console) as bars:
         first = bars.add_task(f"reference: {REFERENCE_STEPS} steps of {ladder.top}", total=REFERENCE_STEPS)
         runs = [c for group in contenders(ladder).values() for c in group]
-        steps = sum(c.method.number_of_steps * len(c.plan_seeds) for c in runs)
+        steps = sum(c.method.number_of_evaluations * len(c.plan_seeds) for c in runs)
         second = bars.add_task("methods: three budgets of seconds", total=steps)
         shown = demonstrate(
             ladder, process, count, seed, lambda _: bars.advance(first), lambda _: bars.advance(second), stage

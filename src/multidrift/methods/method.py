@@ -55,8 +55,8 @@ class Method(ABC):
             require(self.steps in (None, len(self.times)), "steps", self.steps, f"{len(self.times)}, as times= has")
 
     @property
-    def number_of_steps(self) -> int:
-        """Number of times, the last of which is that of the final call."""
+    def number_of_evaluations(self) -> int:
+        """How often one network is evaluated in a row: once a time of the grid, the final call included."""
         number = self.steps if self.times is None else len(self.times)
         assert number is not None
         return number
@@ -70,7 +70,7 @@ class Method(ABC):
         """The times of a run of `process`, from its start to its end, float64."""
         if self.times is not None:
             return process.nodes_through(self.times, integer=self.integer)
-        return process.nodes(self.number_of_steps, self.grid or process.own_grid, integer=self.integer)
+        return process.nodes(self.number_of_evaluations, self.grid or process.own_grid, integer=self.integer)
 
     def spacing(self, process: Process) -> Grid | None:
         """The name of the grid of a run of `process`; None for explicit times."""
@@ -87,7 +87,7 @@ class Method(ABC):
 
     def expected_calls(self, model: Model) -> dict[str, float]:
         """Expected calls of each level, per sample."""
-        return {name: float(self.number_of_steps) for name in self.levels_of(model)}
+        return {name: float(self.number_of_evaluations) for name in self.levels_of(model)}
 
     def cost(self, model: AnyModel) -> Cost:
         """What a run will cost, per sample; seconds are those of the batch size the ladder was measured at."""

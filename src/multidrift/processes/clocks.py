@@ -84,7 +84,7 @@ def _log_variance_of_kappa(eta: float, low: Places, high: Places) -> Floats:
     return np.asarray(math.log(eta) - 2.0 * high + np.log(np.expm1(2.0 * (high - low))))
 
 
-class NoiseClock(HeldClock):
+class EpsilonClock(HeldClock):
     """D = ε: z = x/α, τ = (1+η)κ, v = −ηκ². DPM-Solver-1 at η = 0, SDE-DPM-Solver-1 at η = 1."""
 
     drift_is = "epsilon"
@@ -163,7 +163,7 @@ class ChainClock(HeldClock):
 
 CLOCKS: dict[Holds, type[HeldClock]] = {
     "data": DataClock,
-    "noise": NoiseClock,
+    "noise": EpsilonClock,
     "score": ScoreClock,
     "ddpm": ChainClock,
 }

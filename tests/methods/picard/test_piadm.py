@@ -9,7 +9,7 @@ import torch
 from tests.fakes import F64, counting_denoiser
 
 import multidrift as md
-from multidrift.methods.picard.blocks import block_boundaries
+from multidrift.methods.picard.front import block_boundaries
 from multidrift.schedules.grids import forward_time
 
 
@@ -65,7 +65,7 @@ def test_the_schedule_is_that_of_the_theorem(ddpm, d, delta, factors, ode):
     s = forward(ddpm, picard.times)
     assert s[0] == pytest.approx(start)
     assert s[-1] == pytest.approx(eta)
-    ends = [0, *block_boundaries(md.Diffusion(ddpm), np.array(picard.times), picard.blocks, "piadm")]
+    ends = [0, *block_boundaries(md.Diffusion(ddpm), np.array(picard.times), picard.front, "piadm")]
     assert -np.diff(s[ends]) == pytest.approx([h] * number)
     assert np.diff(ends)[:-1].tolist() == [most_steps] * (number - 1)
     assert -np.diff(s[: ends[-2] + 1]) == pytest.approx([h / most_steps] * (ends[-2]), rel=1e-6)

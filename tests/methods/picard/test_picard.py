@@ -10,7 +10,7 @@ import torch
 from tests.fakes import F64, counting_denoiser
 
 import multidrift as md
-from multidrift.methods.picard.blocks import block_boundaries
+from multidrift.methods.picard.front import block_boundaries
 
 STEPS = 14
 SETTINGS = [

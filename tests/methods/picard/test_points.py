@@ -34,22 +34,26 @@ def moved(points, changes):
     return before
 
 
+def settle(points, before, tolerance, most_rounds):
+    return points.front.settle(points.changes(before, points.front.open()), tolerance, most_rounds)
+
+
 def test_changes_are_root_mean_squares_over_their_own_scale(denoiser, ddpm, points_of):
     points = points_of(denoiser, md.Diffusion(ddpm), 6)
     assert points.scale == pytest.approx(ddpm.sigma(md.grid_times(ddpm, 6)))
     changes = [0.5, 2.0, 0.1, 3.0, 1.0]
-    assert points.changes(moved(points, changes), points.open())[:, 0] == pytest.approx(changes)
+    assert points.changes(moved(points, changes), points.front.open())[:, 0] == pytest.approx(changes)
 
 
 def test_points_settle_up_to_the_first_that_moved(denoiser, ddpm, points_of):
     """It settles as well, as what it was computed from did not move; so do points that have had all their rounds."""
     points = points_of(denoiser, md.Diffusion(ddpm), 6)
     before = moved(points, [0.9, 1.1, 0.5, 7.0, 4.0])
-    assert points.settle(before, 1.0, 2) == pytest.approx(7.0)
-    assert (points.settled.tolist(), points.unconverged) == ([2], 0.0)
-    points.settle(moved(points, [0.0, 0.0, 1.5, 2.5, 0.5]), 1.0, 2)
-    assert points.settled.tolist() == [5]
-    assert points.unconverged == pytest.approx(2.5)  # of point 4; point 3, the first that moved, is final
+    assert settle(points, before, 1.0, 2) == pytest.approx(7.0)
+    assert (points.front.settled.tolist(), points.front.unconverged) == ([2], 0.0)
+    settle(points, moved(points, [0.0, 0.0, 1.5, 2.5, 0.5]), 1.0, 2)
+    assert points.front.settled.tolist() == [5]
+    assert points.front.unconverged == pytest.approx(2.5)  # of point 4; point 3, the first that moved, is final
 
 
 def test_scales_of_langevin_dynamics():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import multidrift as md
-from multidrift.methods.picard.blocks import block_boundaries
+from multidrift.methods.picard.front import block_boundaries
 from multidrift.methods.picard.predictor_corrector import _VELOCITIES
 from multidrift.noise.counter import Keys, Stream
 

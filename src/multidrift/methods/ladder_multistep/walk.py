@@ -68,7 +68,7 @@ class LadderMultistep(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.number_of_steps >= 3, "steps", self.steps, "at least 3 calls of the top level")
+        require(self.number_of_evaluations >= 3, "steps", self.steps, "at least 3 calls of the top level")
         good = self.substeps is None or (type(self.substeps) is int and self.substeps >= 1)
         require(good, "substeps", self.substeps, "None or an integer of at least 1")
         if self.levels is not None:
@@ -132,11 +132,11 @@ class LadderMultistep(Method):
 
     def grid_for(self, process: Process) -> Floats:
         """The first time, the nodes and the last time; of Langevin dynamics the last is a node."""
-        inner = self.number_of_steps - (1 if self.calls_at_start else 0)
+        inner = self.number_of_evaluations - (1 if self.calls_at_start else 0)
         if self.times is not None:
             return process.nodes_through(self.times, integer=self.integer)
         if not isinstance(process, Diffusion):  # for which alone nodes were made
-            return process.nodes(self.number_of_steps - 1, self.grid or process.own_grid, integer=self.integer)
+            return process.nodes(self.number_of_evaluations - 1, self.grid or process.own_grid, integer=self.integer)
         if self.grid is None:
             require(not self.integer, "integer", True, "False, or a named grid")  # noqa: FBT003
             return cell_nodes(process, inner)
@@ -145,9 +145,9 @@ class LadderMultistep(Method):
     def expected_calls(self, model: Model) -> dict[str, float]:
         method = self.for_model(model)
         diffusion = model.schedule is not None
-        cells = method.number_of_steps - (1 if method.calls_at_start else 0)  # that are corrected
+        cells = method.number_of_evaluations - (1 if method.calls_at_start else 0)  # that are corrected
         calls = dict.fromkeys(method.levels_of(model), 1.0)  # the Gaussian's
-        calls[list(calls)[-1]] = float(method.number_of_steps)
+        calls[list(calls)[-1]] = float(method.number_of_evaluations)
         if method.cheap is not None:
             walked = cells - int(not method.calls_at_start and method.cheap != method.start)
             inside = ((self.substeps or _SUBSTEPS) - 1) * walked

@@ -84,7 +84,7 @@ class Multilevel(DrawingMethod):
     def probability_table(self, model: Model) -> Floats:
         """P of each step and level, float64 [increments, levels]."""
         names = tuple(self.levels_of(model))
-        number = self.number_of_steps - final_calls(model)
+        number = self.number_of_evaluations - final_calls(model)
         if self.calls is not None:
             table = from_calls(self.calls, number, names, final_calls(model))
         else:
@@ -102,7 +102,7 @@ class Multilevel(DrawingMethod):
         final = final_calls(model)
         calls = expected_calls(self.probability_table(model), final, independent=self.draws == "independent")
         if self.order == 2 and len(names) > 1:
-            calls[0] = self.number_of_steps - final
+            calls[0] = self.number_of_evaluations - final
         return dict(zip(names, calls.tolist(), strict=True))
 
     def weight_table(self, model: Model, process: Process, times: Floats, seed: int, samples: Sequence[int]) -> Floats:

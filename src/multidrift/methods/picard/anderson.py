@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.numbers import aligned
-from multidrift.methods.picard.points import Mask, Points
+from multidrift.methods.picard.front import Mask
+from multidrift.methods.picard.points import Points
 
 _MEMORY = 2  # iterates that are combined, as in the code of ParaTAA; more of them gained nothing
 _RIDGE = 1e-3  # of the Gram matrix's own trace, so that it does not depend on the scale of the data
@@ -41,7 +42,7 @@ class Anderson:
             )
             self._differences = [*self._differences, (difference[0], difference[1])][-(_MEMORY - 1) :]
         self._last = (states, residual, opened)
-        going = opened & points.open()
+        going = opened & points.front.open()
         if not self._differences or not going.any():
             return
         moves = torch.stack([dx + dr for dx, dr in self._differences])  # [m, N, count, …]

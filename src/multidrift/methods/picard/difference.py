@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.basics.numbers import aligned
-from multidrift.methods.picard.points import Mask, Points
+from multidrift.methods.picard.front import Mask
+from multidrift.methods.picard.points import Points
 
 
-class Correction(Protocol):
+class Difference(Protocol):
     """B of every step; `stops`: where a sweep has to have its states ready before it may go on asking."""
 
     @property
@@ -83,14 +84,14 @@ class Secant(Held):
 
 
 class Plus:
-    """A correction with known values [N, count, …] on top."""
+    """A difference with known values [N, count, …] on top."""
 
-    def __init__(self, correction: Correction, more: Tensor) -> None:
-        self.correction, self.more = correction, more
+    def __init__(self, difference: Difference, more: Tensor) -> None:
+        self.difference, self.more = difference, more
 
     @property
     def stops(self) -> Sequence[int]:
-        return self.correction.stops
+        return self.difference.stops
 
     def at(self, first: int, last: int) -> Tensor:
-        return self.correction.at(first, last) + self.more[first:last]
+        return self.difference.at(first, last) + self.more[first:last]

@@ -1,4 +1,15 @@
-"""All time points of a run at once: their states and noises, and which of them are settled, sample by sample."""
+"""All time points of a run at once: their states and noises, and the sums that make new states from drifts.
+
+The words of parallel Picard iteration, as they are used in this folder:
+
+- point n: the state at time t_n, n = 0 … N; step n leads from point n to point n + 1
+- open, settled: a point that is iterated on; one that is final (`front` has a drawing)
+- block, window: points are opened a block at a time, or at most a window of them at once
+- round: one evaluation of the top level at all open points, and one sweep
+- sweep: new states of the open points from a cheap drift and the difference of levels
+- difference: D of the top level less the cheap one's, as the last round found it, held or followed along a line
+- scan: the prefix sum that makes the states of many steps at once, z_n = z_0 + Σ (Δτ D + ΔW)
+"""
 
 from __future__ import annotations
 
@@ -9,18 +20,15 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.basics.numbers import Floats, aligned
+from multidrift.methods.picard.front import Front, Indices, Mask
 from multidrift.processes.intervals import Interval
 from multidrift.processes.process import Process
 from multidrift.runs import update
 from multidrift.runs.result import State
 from multidrift.runs.run import Run
-
-Indices = NDArray[np.intp]
-Mask = NDArray[np.bool_]
 
 _LARGEST_SPAN = 20.0  # of log(z/x) within one prefix sum: e^20 keeps float32 factors far from over- and underflow
 _INTERVALS_KEPT = 4096
@@ -29,8 +37,7 @@ _INTERVALS_KEPT = 4096
 class Points:
     """The time points t_0 … t_N of every sample, as they are now.
 
-    - `x` [N + 1, count, …]: the states; `settled` [count]: points up to this one are final and are not touched again
-    - `ends` [count]: points up to this one are being iterated on; D is needed at points `settled` … `ends` − 1
+    - `x` [N + 1, count, …]: the states; `front`: which of them are final, which are iterated on
     - `scale` [N + 1]: what a change of the state is compared with
 
     Memory: 2N + 1 states of the whole batch; what an iteration remembers of each level comes on top.
@@ -40,32 +47,18 @@ class Points:
         self.run, self.scale = run, scale
         self.steps, self.count = len(run.times) - 1, len(run.start)
         self.x = run.start.unsqueeze(0).repeat(self.steps + 1, *(1,) * run.start.ndim)
-        self.settled = np.zeros(self.count, dtype=np.intp)
-        self.ends = np.zeros(self.count, dtype=np.intp)
+        self.front = Front(self.steps, self.count)
         self._noise = torch.zeros_like(self.x[1:]) if run.path is not None else None
         self._noise_read = 0
         own = run.process.intervals(run.times[:-1], run.times[1:])
         self._own_std = own.std
         self._cuts = _cuts(own.enter_factor)
-        self._rounds = np.zeros((self.steps, self.count), dtype=np.intp)  # that the point after each step was open
-        self.unconverged = 0.0
         self._interval = lru_cache(_INTERVALS_KEPT)(self._make_interval)
 
     def like_drift(self) -> Tensor:
         """Zeros that hold D at every step, [N, count, …]."""
         zeros = torch.zeros_like(self.run.process.position(self.x[1:]))
         return torch.zeros_like(self.run.process.lift(zeros, 0.0))
-
-    @property
-    def done(self) -> bool:
-        """Whether every point of every sample is settled."""
-        return bool(np.all(self.settled == self.steps))
-
-    def open(self, first: Indices | None = None) -> Mask:
-        """[N, count]: at which steps of which sample D is needed: from `first` (by default the settled point) on."""
-        first = self.settled if first is None else first
-        steps = np.arange(self.steps)[:, None]
-        return (steps >= first) & (steps < self.ends)
 
     def mask(self, chosen: Mask, like: Tensor) -> Tensor:
         """A mask [n, count] shaped to select among states or drifts [n, count, …]."""
@@ -99,7 +92,7 @@ class Points:
         terms = torch.where(self.mask(steps >= begins, self.x), terms, 0.0)
         # Summed in float64, as a parallel scan in float32 would lose what is small beside its largest partial sum.
         moved = interval.leave(terms.cumsum(0, dtype=torch.float64).to(terms))
-        chosen = self.mask((steps >= begins) & (steps < self.ends), self.x)
+        chosen = self.mask((steps >= begins) & (steps < self.front.ends), self.x)
         self.x[first + 1 : last + 1] = torch.where(chosen, moved, self.x[first + 1 : last + 1])
 
     def _make_interval(self, first: int, last: int) -> tuple[Interval, Tensor]:
@@ -114,11 +107,10 @@ class Points:
         return steps.together(self.x), torch.from_numpy(ratio).to(self.x).view(shape)
 
     def advance(self, ends: Indices) -> Indices:
-        """Open the points up to `ends`; returns where each sample's new points begin."""
-        before = np.maximum(self.ends, self.settled)
-        self.ends = np.where(self.settled < self.steps, ends, self.steps)
-        self._read_noise(int(self.ends.max()))
-        return before
+        """Open the points up to `ends` and read their noises; returns where each sample's new points begin."""
+        starts = self.front.advance(ends)
+        self._read_noise(int(self.front.ends.max()))
+        return starts
 
     def _read_noise(self, last: int) -> None:
         """Noises of all steps up to `last`, each read once and in order."""
@@ -133,30 +125,9 @@ class Points:
         moved = (self.x - before)[1:].detach().double().flatten(2).square().mean(dim=2).sqrt().cpu().numpy()
         return np.where(opened, moved / self.scale[1:, None], 0.0)
 
-    def settle(self, before: Tensor, tolerance: float, most_rounds: int, *, by_rounds: bool = False) -> float:
-        """Move every sample's settled point on after a round that took the states from `before` to `x`.
-
-        The first point that moved by more than the tolerance is settled as well: it was computed from points that
-        did not, the first of all from points that were final. So is one after `most_rounds` rounds; `unconverged`
-        keeps the largest change of such points. Where `by_rounds` a point that stands still is not settled for that:
-        every round then settles one point and those that have had all their rounds. Returns the largest change, over
-        its scale.
-        """
-        opened = self.open()
-        changes = self.changes(before, opened)  # entry n is of point n + 1
-        self._rounds += opened
-        moved = changes > tolerance
-        going = opened if by_rounds else moved
-        first_moved = np.where(going.any(axis=0), going.argmax(axis=0) + 1, self.ends)
-        worn = np.where(opened & (self._rounds >= most_rounds), np.arange(1, self.steps + 1)[:, None], 0).max(axis=0)
-        given_up = moved & (np.arange(1, self.steps + 1)[:, None] > first_moved) & (self._rounds >= most_rounds)
-        self.unconverged = max(self.unconverged, float(np.where(given_up, changes, 0.0).max()))
-        self.settled = np.where(self.settled < self.steps, np.maximum(first_moved, worn), self.steps)
-        return float(changes.max())
-
     def fill(self, starts: Indices) -> None:
         """First states after each sample's point `starts`: the state there, scaled as the process scales states."""
-        for sample, (start, end) in enumerate(zip(starts.tolist(), self.ends.tolist(), strict=True)):
+        for sample, (start, end) in enumerate(zip(starts.tolist(), self.front.ends.tolist(), strict=True)):
             if start < end:
                 sizes = marginal_scale(self.run.process, self.run.times[start : end + 1])
                 factors = torch.from_numpy(sizes[1:] / sizes[0]).to(self.x)
@@ -165,12 +136,12 @@ class Points:
 
     def put(self, states: Tensor, starts: Indices) -> None:
         """Given states [N + 1, count, …] after each sample's point `starts`."""
-        opened = self.open(starts)
+        opened = self.front.open(starts)
         self.x[1:] = states[1:].where(self.mask(opened, states), self.x[1:])
 
     def state(self, drift: Tensor, residual: float, settled_before: int) -> State:
         """The report of a round: the state at the end of the earliest open block or window, after `drift`."""
-        last, settled = int(self.ends.min()), int(self.settled.min())
+        last, settled = int(self.front.ends.min()), int(self.front.settled.min())
         process, times = self.run.process, self.run.times
         report = self.run.preview(last - 1, process.position(self.x[last - 1]), drift[last - 1], self.x[last])
         final = [
@@ -186,16 +157,16 @@ class Points:
             prediction=report.prediction.clone(),
             velocities=_copied(report.velocities),
             residual=residual,
-            converged=not self.unconverged,
+            converged=not self.front.unconverged,
             settled=final,
         )
 
     def pieces(self, starts: Indices, stops: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
         """The steps from `starts` on, cut at `stops` and where one anchor does not serve any longer."""
-        going = starts < self.ends
+        going = starts < self.front.ends
         if not going.any():
             return
-        low, high = int(starts[going].min()), int(self.ends[going].max())
+        low, high = int(starts[going].min()), int(self.front.ends[going].max())
         inside = sorted({stop for stop in (*self._cuts, *stops) if low < stop < high})
         yield from pairwise((low, *inside, high))
 

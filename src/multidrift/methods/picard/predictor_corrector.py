@@ -15,7 +15,7 @@ from multidrift.basics.numbers import Floats
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.model import Model
 from multidrift.methods.method import Method
-from multidrift.methods.picard.blocks import block_boundaries
+from multidrift.methods.picard.front import block_boundaries
 from multidrift.methods.picard.walk import Picard
 from multidrift.noise.path import BrownianPath
 from multidrift.processes.langevin import Underdamped
@@ -83,7 +83,7 @@ class PredictorCorrector(Method):
             self.predictor.blocks if isinstance(self.predictor.blocks, int) else len(tuple(self.predictor.blocks)) + 1
         )
         top = list(calls)[-1]
-        steps = self.corrector.number_of_steps
+        steps = self.corrector.number_of_evaluations
         rounds = steps / 2 if self.corrector.rounds is None else min(self.corrector.rounds, steps)
         return calls | {top: calls[top] + blocks * steps * rounds}
 

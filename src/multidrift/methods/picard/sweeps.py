@@ -1,6 +1,6 @@
-"""What a round of Picard iteration does below its top level: integrate a cheap drift plus a stale correction.
+"""What a round of Picard iteration does below its top level: integrate a cheap drift plus a stale difference.
 
-With D^c the cheap drift and B_n a correction known at every step, a sweep makes new states from
+With D^c the cheap drift and B_n a difference known at every step, a sweep makes new states from
 
     z_{n+1} = z_n + Δτ_n (D^c(x_n) + B_n) + ΔW_n
 
@@ -14,15 +14,16 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from multidrift.methods.picard.difference import Correction, Held, Plus
-from multidrift.methods.picard.points import Indices, Mask, Points
+from multidrift.methods.picard.difference import Difference, Held, Plus
+from multidrift.methods.picard.front import Indices, Mask
+from multidrift.methods.picard.points import Points
 
 # Of a middle level within one round of the level above: a fixed number, so that no sample depends on the others.
 INNER_ROUNDS = 2
 
 
 class Sweep(Protocol):
-    """One way to integrate a cheap drift plus a correction."""
+    """One way to integrate a cheap drift plus a difference."""
 
     used: Tensor  # [N, count, …]: the cheap drift as it was when the present states were made
 
@@ -32,12 +33,12 @@ class Sweep(Protocol):
     def adopt(self, starts: Indices) -> None:
         """Take the states from each sample's point `starts` on as they are: only `used` has to be found."""
 
-    def run(self, correction: Correction, starts: Indices) -> None:
-        """New states after each sample's point `starts`, with `correction` added to the cheap drift."""
+    def run(self, difference: Difference, starts: Indices) -> None:
+        """New states after each sample's point `starts`, with `difference` added to the cheap drift."""
 
 
 class Zero:
-    """D^c = 0: a sweep is a prefix sum of the correction alone."""
+    """D^c = 0: a sweep is a prefix sum of the difference alone."""
 
     def __init__(self, points: Points) -> None:
         self.points = points
@@ -49,9 +50,9 @@ class Zero:
     def adopt(self, starts: Indices) -> None:
         """Nothing is known of D yet, and nothing is needed."""
 
-    def run(self, correction: Correction, starts: Indices) -> None:
-        for first, last in self.points.pieces(starts, correction.stops):
-            self.points.scan(first, last, correction.at(first, last), starts)
+    def run(self, difference: Difference, starts: Indices) -> None:
+        for first, last in self.points.pieces(starts, difference.stops):
+            self.points.scan(first, last, difference.at(first, last), starts)
 
 
 class Level:
@@ -71,7 +72,7 @@ class Level:
         self.run(Held(self.points), starts)
 
     def adopt(self, starts: Indices) -> None:
-        opened = self.points.open(starts)
+        opened = self.points.front.open(starts)
         calls = opened & (np.arange(self.points.steps) % self.every == 0)[:, None]
         if calls.any():
             found = self.points.drift(self.level, calls)
@@ -79,16 +80,16 @@ class Level:
         for step in range(self.points.steps):
             self._hold(step, opened[step])
 
-    def run(self, correction: Correction, starts: Indices) -> None:
-        for first, last in self.points.pieces(starts, (*self._heads, *correction.stops)):
+    def run(self, difference: Difference, starts: Indices) -> None:
+        for first, last in self.points.pieces(starts, (*self._heads, *difference.stops)):
             self._call(first, starts)
             for step in range(first, last):
-                self._hold(step, (step >= starts) & (step < self.points.ends))
-            self.points.scan(first, last, self.used[first:last] + correction.at(first, last), starts)
+                self._hold(step, (step >= starts) & (step < self.points.front.ends))
+            self.points.scan(first, last, self.used[first:last] + difference.at(first, last), starts)
 
     def _call(self, step: int, starts: Indices) -> None:
         """D^c at a step for the samples whose state there is new."""
-        new = (step < self.points.ends) & ((step > starts) | ((step == starts) & ~self._known[step]))
+        new = (step < self.points.front.ends) & ((step > starts) | ((step == starts) & ~self._known[step]))
         if step % self.every == 0 and new.any():
             found = self.points.drift(self.level, new[None], step)
             self.used[step] = found.where(self.points.mask(new[None], found), self.used[step : step + 1])[0]
@@ -114,17 +115,17 @@ class Nested:
 
     def adopt(self, starts: Indices) -> None:
         self.below.adopt(starts)
-        opened = self.points.open(starts)
+        opened = self.points.front.open(starts)
         if opened.any():
             found = self.points.drift(self.level, opened)
             self.used = found.where(self.points.mask(opened, found), self.used)
 
-    def run(self, correction: Correction, starts: Indices) -> None:
-        opened = self.points.open(starts)
+    def run(self, difference: Difference, starts: Indices) -> None:
+        opened = self.points.front.open(starts)
         if not opened.any():
             return
         chosen = self.points.mask(opened, self.used)
         for _ in range(INNER_ROUNDS):
             stale = self.points.drift(self.level, opened) - self.below.used
-            self.below.run(Plus(correction, stale), starts)
+            self.below.run(Plus(difference, stale), starts)
             self.used = (self.below.used + stale).where(chosen, self.used)

@@ -17,10 +17,10 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model
 from multidrift.methods.method import Method
 from multidrift.methods.picard.anderson import Anderson
-from multidrift.methods.picard.blocks import block_boundaries, check_blocks
 from multidrift.methods.picard.difference import Held, Secant
 from multidrift.methods.picard.forecast import Forecast, forecast, forecasts
-from multidrift.methods.picard.points import Indices, Points
+from multidrift.methods.picard.front import Indices, block_boundaries, check_blocks
+from multidrift.methods.picard.points import Points
 from multidrift.methods.picard.sweeps import Level, Nested, Sweep, Zero
 from multidrift.methods.picard.warm import WarmStart
 from multidrift.processes.process import Process
@@ -116,15 +116,15 @@ class Picard(Method):
         del process
         if self.coarse != "auto":
             return self
-        best = forecasts(_ladder(self.coarse, model), self.number_of_steps)[0]
+        best = forecasts(_ladder(self.coarse, model), self.number_of_evaluations)[0]
         return replace(self, coarse=best.coarse or None, coarse_every=best.coarse_every)
 
     def forecast(self, model: Model) -> Forecast:
         """The rounds that this choice is assumed to take as one block, its critical path and when it pays."""
         method = self.for_model(model)
         method.levels_of(model)  # refuses what does not fit
-        rounds = None if self.rounds is None else min(self.rounds, self.number_of_steps)
-        return forecast(model, self.number_of_steps, method.coarse_levels, method.coarse_every, rounds)
+        rounds = None if self.rounds is None else min(self.rounds, self.number_of_evaluations)
+        return forecast(model, self.number_of_evaluations, method.coarse_levels, method.coarse_every, rounds)
 
     def expected_calls(self, model: Model) -> dict[str, float]:
         """An upper bound: every point in every round, of `rounds` or those that `forecasts` assumes of this choice."""
@@ -133,7 +133,7 @@ class Picard(Method):
             return method.expected_calls(model)
         levels = self.levels_of(model)
         expected = self.forecast(model)
-        calls = dict.fromkeys(levels, float(self.number_of_steps * expected.rounds))
+        calls = dict.fromkeys(levels, float(self.number_of_evaluations * expected.rounds))
         if self.coarse_levels:
             calls[self.coarse_levels[0]] = float(expected.sweeps * expected.calls_per_sweep)
         return calls
@@ -172,23 +172,25 @@ class Picard(Method):
         first_states = self._first_states(points, sweep, run)
         boundaries = block_boundaries(run.process, run.times, self.blocks, self.grid)
         anderson = Anderson(points) if self.accelerate == "anderson" else None
-        correction = Secant(points) if self.accelerate == "secant" else Held(points)
-        while not points.done:
+        difference = Secant(points) if self.accelerate == "secant" else Held(points)
+        while not points.front.done:
             starts = points.advance(self._ends(points, boundaries))
-            if np.any(starts < points.ends):
+            if np.any(starts < points.front.ends):
                 first_states(starts)
-            opened, before, settled = points.open(), points.x.clone(), points.settled
+            opened, before, settled = points.front.open(), points.x.clone(), points.front.settled
             drift = points.drift(run.levels[-1], opened)
-            correction.found(drift - sweep.used, opened)
-            sweep.run(correction, settled)
-            residual = points.settle(before, tolerance, most_rounds, by_rounds=self.rounds is not None)
+            difference.found(drift - sweep.used, opened)
+            sweep.run(difference, settled)
+            residual = points.front.settle(
+                points.changes(before, opened), tolerance, most_rounds, by_rounds=self.rounds is not None
+            )
             if anderson is not None:
                 anderson.accelerate(before, opened)
-            yield points.state(correction.values + sweep.used, residual, int(settled.min()))
-        if points.unconverged and self.rounds is None:
+            yield points.state(difference.values + sweep.used, residual, int(settled.min()))
+        if points.front.unconverged and self.rounds is None:
             warnings.warn(
                 f"max_rounds: {self.max_rounds} rounds were not enough: the largest change left is "
-                f"{points.unconverged:.2g}, above tolerance={self.tolerance:g}",
+                f"{points.front.unconverged:.2g}, above tolerance={self.tolerance:g}",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -196,8 +198,10 @@ class Picard(Method):
 
     def _ends(self, points: Points, boundaries: Indices) -> Indices:
         """The last point that each sample iterates on: the end of its block or of its window."""
-        ends = boundaries[np.minimum(np.searchsorted(boundaries, points.settled, side="right"), len(boundaries) - 1)]
-        return ends if self.window is None else np.minimum(ends, points.settled + self.window)
+        ends = boundaries[
+            np.minimum(np.searchsorted(boundaries, points.front.settled, side="right"), len(boundaries) - 1)
+        ]
+        return ends if self.window is None else np.minimum(ends, points.front.settled + self.window)
 
     def _sweep(self, points: Points, run: Run) -> Sweep:
         """What lies below the top level."""

@@ -85,7 +85,7 @@ class PoissonMidpoint(DrawingMethod):
 
     def expected_calls(self, model: Model) -> dict[str, float]:
         final = final_calls(model)
-        calls = self.calls_a_step() * (self.number_of_steps - final) + final
+        calls = self.calls_a_step() * (self.number_of_evaluations - final) + final
         return dict.fromkeys(self.levels_of(model), calls)
 
     def planned_calls(self, weights: Floats, final: int) -> Floats:
@@ -105,11 +105,11 @@ class PoissonMidpoint(DrawingMethod):
 
     def walk(self, run: Run) -> Iterator[State]:
         """z_K = z_0 + (τ_K − τ_0) D_0 + Σ_i (H_i/q_i) Δτ_i (D(x̂_i) − D_0) + W_K − W_0, x̂_i the path of frozen D_0."""
-        corrections = _Corrections(self, run)
+        substeps = _Substeps(self, run)
         x = run.start
         for n, interval in enumerate(run.intervals):
             drift = run.drift(x, n)
-            corrected, kept = corrections.apply(x, drift, n, interval)
+            corrected, kept = substeps.corrected(x, drift, n, interval)
             z = update.increment(interval.enter(x), interval.dtau, corrected, kept * run.noise(interval))
             before, x = x, interval.leave(z)
             yield run.state(n, before, drift, x)
@@ -139,7 +139,7 @@ class _Cut:
         return np.concatenate([np.zeros((len(q), 1)), lengths[:, 1:] / q[:, 1:]], axis=1)
 
 
-class _Corrections:
+class _Substeps:
     """The substeps of all steps of a run: where they are, how long, and what D becomes where they fire."""
 
     def __init__(self, method: PoissonMidpoint, run: Run) -> None:
@@ -149,7 +149,7 @@ class _Corrections:
         cut = _Cut(method, run.process, run.times)
         self.places, self.lengths = cut.places, cut.lengths
 
-    def apply(self, x: Tensor, drift: Tensor, n: int, interval: Interval) -> tuple[Tensor, float | Tensor]:
+    def corrected(self, x: Tensor, drift: Tensor, n: int, interval: Interval) -> tuple[Tensor, float | Tensor]:
         """D_0 + Σ_i (H_i/q_i) (Δτ_i/Δτ) (D(x̂_i) − D_0), and the factor of the step's noise, 1 unless it is reduced."""
         fired = self._fired(n, len(x))
         if not len(fired.rows):
