@@ -5,7 +5,7 @@
     python -m benchmarks.multilevel --part costs                       # seconds a call, on an idle machine
 
 Every run starts from the same 128 noises (seed 0) and reads the same Brownian paths; its error is the squared distance
-per coordinate of each image to the reference: for the SDE 1000 steps of the DDPM chain of f5, for the ODE 1000 steps of
+per coordinate of each image to the reference: for the SDE 1000 steps of the DDPM chain of f5, for the ODE 250 steps of
 second order, so that no solver is charged for Euler's own error. Budgets are calls of f5, cheap calls are paid for. All
 errors, of each plan seed and image, are kept: tables resample both. What is in the record is not measured again, unless
 `--again` says so; each part and process has a file of its own.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,8 +37,7 @@ from multidrift.samplers.method import Method
 
 BATCH = 64  # rows of one network call, in the runs and where seconds are measured
 ETAS = {"sde": 1.0, "ode": 0.0}
-REFERENCES: dict[str, type[Method]] = {"sde": md.Euler, "ode": md.Multistep}
-REFERENCE_GRIDS = {"sde": "linspace", "ode": "blend"}
+REFERENCES: dict[str, Method] = {"sde": md.Euler(1000, "linspace"), "ode": md.Multistep(250, "blend")}
 CONSOLE = Console(stderr=True)
 
 
@@ -56,18 +56,18 @@ class Bench:
         self.ladder, self.name, self.record, self.only = ladder, name, record, only
         self.count = int(str(record.header["count"]))
         self.process = md.Diffusion(ladder.schedule, ETAS[name])
-        self.reference, self.start = self.refer(int(str(record.header["reference_steps"])), folder)
+        self.reference, self.start = self.refer(folder)
 
-    def refer(self, steps: int, folder: Path | None) -> tuple[Tensor, Tensor]:
+    def refer(self, folder: Path | None) -> tuple[Tensor, Tensor]:
         """(end, start) of the reference, read from the folder where it is there and kept there where it is not."""
+        steps = int(str(self.record.header["reference_steps"]))
         kept = None if folder is None else folder / f"reference-{self.name}-{steps}-{self.count}.safetensors"
         device = self.ladder[self.ladder.top].device
         if kept is not None and kept.is_file():
             found = load_file(kept)
             return found["end"].to(device), found["start"].to(device)
         began = time.perf_counter()
-        method = REFERENCES[self.name](steps, REFERENCE_GRIDS[self.name])
-        result = self.sample(method, save=steps)
+        result = self.sample(replace(REFERENCES[self.name], steps=steps), save=steps)
         CONSOLE.print(f"{self.name}: reference in {time.perf_counter() - began:.0f} s")
         end, start = result.samples, result.trajectory[0].to(result.samples)
         if kept is not None:
@@ -150,7 +150,9 @@ def main(
     part: Annotated[list[str] | None, typer.Option(help=f"{', '.join(PARTS)} or costs; all by default.")] = None,
     process: Annotated[list[str], typer.Option(help="sde (η = 1), ode (η = 0).")] = ["sde", "ode"],  # noqa: B006
     count: Annotated[int, typer.Option(help="Images.")] = 128,
-    reference_steps: Annotated[int, typer.Option(help="Steps of f5 the errors are measured against.")] = 1000,
+    reference_steps: Annotated[
+        int | None, typer.Option(help="Steps of the reference; 1000 and 250 by default.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only 'label, n calls' with this in it.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure also what is in the record.")] = False,
     references: Annotated[Path | None, typer.Option(help="Folder that keeps the references between runs.")] = None,
@@ -174,7 +176,7 @@ def main(
                 "benchmark": "multilevel",
                 "machine": machine(device),
                 "count": count,
-                "reference_steps": reference_steps,
+                "reference_steps": reference_steps or REFERENCES[which].number_of_steps,
                 "costs_of_calls": dict(ladder.costs.seconds),
             }
             record = Record(f"{name}-{which}-{one}", header, compact=True)
