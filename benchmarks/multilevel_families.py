@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import multidrift as md
 from benchmarks.peers import FOUR_SPACINGS, Peer
-from multidrift.plans.draws import DRAWS, Draws
+from multidrift.plans.draws import Draws
 from multidrift.processes.grids import Grid
 from multidrift.samplers.method import Method
 
@@ -20,6 +20,7 @@ BUDGETS = (5, 8, 10, 15, 20, 30, 40)
 PLAN_SEEDS = (0, 1, 2, 3, 4)
 GRIDS: tuple[Grid, ...] = ("linspace", "blend", "logsnr", "karras")
 STEPS_PER_TOP_CALL = 4  # of Multilevel, about
+MEASURED_DRAWS: tuple[Draws, ...] = ("independent", "systematic", "midpoint")
 PEERS = {
     1.0: {"sde-dpm": "SDE-DPM-Solver++(2M)", "sa": "SA-Solver"},
     0.0: {"dpm": "DPM-Solver++(2M)", "unipc": "UniPC"},
@@ -98,7 +99,7 @@ def families() -> list[Family]:
         (("f1", "f3", "f5"), "blend"),
     ]
     for names, grid in ladders:
-        for draws in DRAWS:
+        for draws in MEASURED_DRAWS:
             label = f"Multilevel {'+'.join(names)}, {draws}, {grid}"
             seeds = (0,) if draws == "midpoint" else PLAN_SEEDS
             make = partial(multilevel, names, draws, grid)

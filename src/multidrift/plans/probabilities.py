@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from multidrift.plans.draws import Draws
 from multidrift.processes.errors import require
 
 Floats = NDArray[np.float64]
@@ -58,7 +59,7 @@ def counted_calls(weights: Floats, final: int = 1) -> Floats:
     return calls
 
 
-def expected_calls(probabilities: Floats, final: int = 1, *, independent: bool) -> Floats:
+def expected_calls(probabilities: Floats, final: int, draws: Draws) -> Floats:
     """Expected calls of each level, and `final` more of the top one.
 
     A network is needed where its own difference or the one above fires. Where both fire with equal weights, as two
@@ -68,7 +69,7 @@ def expected_calls(probabilities: Floats, final: int = 1, *, independent: bool) 
     """
     above = np.concatenate([probabilities[:, 1:], np.zeros_like(probabilities[:, :1])], axis=1)
     needed = 1.0 - (1.0 - probabilities) * (1.0 - above)
-    if independent:
+    if draws == "independent":
         cancels = np.where(probabilities == above, probabilities * above, 0.0)
     else:
         cancels = _weighs_one(probabilities) * _weighs_one(above)
