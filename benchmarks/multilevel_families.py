@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import multidrift as md
 from benchmarks.peers import FOUR_SPACINGS, Peer
-from multidrift.plans.draws import Draws
+from multidrift.plans.draws import DRAWS, Draws
 from multidrift.processes.grids import Grid
 from multidrift.samplers.method import Method
 
@@ -20,7 +20,6 @@ BUDGETS = (5, 8, 10, 15, 20, 30, 40)
 PLAN_SEEDS = (0, 1, 2, 3, 4)
 GRIDS: tuple[Grid, ...] = ("linspace", "blend", "logsnr", "karras")
 STEPS_PER_TOP_CALL = 4  # of Multilevel, about
-MEASURED_DRAWS: tuple[Draws, ...] = ("independent", "systematic", "midpoint")
 PEERS = {
     1.0: {"sde-dpm": "SDE-DPM-Solver++(2M)", "sa": "SA-Solver"},
     0.0: {"dpm": "DPM-Solver++(2M)", "unipc": "UniPC"},
@@ -99,11 +98,13 @@ def families() -> list[Family]:
         (("f1", "f3", "f5"), "blend"),
     ]
     for names, grid in ladders:
-        for draws in MEASURED_DRAWS:
+        for draws in DRAWS:
             label = f"Multilevel {'+'.join(names)}, {draws}, {grid}"
             seeds = (0,) if draws == "midpoint" else PLAN_SEEDS
             make = partial(multilevel, names, draws, grid)
-            found.append(Family("multilevel", "multilevel", label, make, (10, 20, 40), seeds))
+            budgets = (10, 20) if draws == "cells" else (10, 20, 40)
+            if draws != "cells" or names == ("f2", "f5"):
+                found.append(Family("multilevel", "multilevel", label, make, budgets, seeds))
     return found
 
 
