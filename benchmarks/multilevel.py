@@ -1,6 +1,6 @@
 """Error at equal cost on the bundled ladder, SDE and ODE: one network, diffusers' solvers, and a ladder of networks.
 
-    python -m benchmarks.multilevel                                    # about 100 minutes on two idle cores
+    python -m benchmarks.multilevel                                    # about two hours on two idle cores
     python -m benchmarks.multilevel --part peers --process sde         # parts of both processes may run side by side
     python -m benchmarks.multilevel --part costs                       # seconds a call, on an idle machine
 

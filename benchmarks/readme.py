@@ -28,8 +28,25 @@ def levels() -> str:
         cost = f"{1000 * e['seconds']:.0f} ({e['seconds'] / first:.1f}×)"
         lines.append([e["level"], f"{e['parameters']:,}", cost, f"{e['error']:.5f}", gap])
     header = ["level", "parameters", "ms per call of 64", "held-out error", "better than the level below by"]
-    end = f"\n\nFitted: error ≈ {record['floor']:.4f} + constant · cost^(−1/γ) with γ = {record['gamma']:.2f}"
-    return rows(header, lines) + end + f"; {record['images']} held-out images, {len(record['times'])} noise levels."
+    about = f"{record['images']} held-out images, {len(record['times'])} noise levels."
+    return f"{rows(header, lines)}\n\n{about}"
+
+
+def gamma() -> str:
+    """γ of the bundled ladder by two measures of cost, and how far five networks determine it."""
+    lines = []
+    for cost, fit in results("ladder")["fits"].items():
+        low, high = fit["interval"]
+        least, most = (f"{fit['without'][name]:.2f} (without {name})" for name in _extremes(fit["without"]))
+        lines.append(
+            [cost, f"{fit['gamma']:.2f}", f"{low:.2f} to {high:.2f}", f"{least} to {most}", f"{fit['floor']:.4f}"]
+        )
+    return rows(["cost in", "γ", "95% over held-out images", "leaving one level out", "floor"], lines)
+
+
+def _extremes(values: dict[str, float]) -> tuple[str, str]:
+    """The keys of the least and the greatest value."""
+    return min(values, key=lambda key: values[key]), max(values, key=lambda key: values[key])
 
 
 def half_precision() -> str:
@@ -52,6 +69,7 @@ def noise() -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "levels": levels,
+    "gamma": gamma,
     "half-precision": half_precision,
     "noise": noise,
     **multilevel_report.SECTIONS,
