@@ -1,4 +1,4 @@
-"""Run every benchmark, one after the other: about six hours on two cores."""
+"""Run every benchmark, one after the other: about eight hours on two cores."""
 
 from importlib.util import find_spec
 

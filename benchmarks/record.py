@@ -41,6 +41,7 @@ class Record:
     name: str
     header: dict[str, object]
     entries: list[dict[str, object]] = field(default_factory=list)
+    compact: bool = False  # an entry a line, for records that keep the error of each image
 
     @property
     def path(self) -> Path:
@@ -68,14 +69,22 @@ class Record:
     def write(self) -> None:
         """Write under a temporary name, then rename."""
         RESULTS.mkdir(exist_ok=True)
-        text = json.dumps(self.header | {"entries": self.entries}, indent=1) + "\n"
-        write_whole(self.path, lambda partial: partial.write_text(text))
+        content = self.header | {"entries": self.entries}
+        text = json.dumps(content, indent=1) if not self.compact else _by_line(content)
+        write_whole(self.path, lambda partial: partial.write_text(text + "\n"))
 
     @staticmethod
     def kept(name: str) -> Record:
         """The record as it is on disk, to measure a part of it again."""
         header = json.loads((RESULTS / f"{name}.json").read_text())
         return Record(name, header, header.pop("entries"))
+
+
+def _by_line(content: dict[str, object]) -> str:
+    """JSON with one line for each key and each entry."""
+    entries = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in content["entries"])
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content.items() if key != "entries"]
+    return "{\n" + ",\n".join([*lines, f'"entries": [\n{entries}\n]']) + "\n}"
 
 
 def _name(entry: dict[str, object]) -> tuple[object, ...]:

@@ -1,165 +1,128 @@
-"""The paper's first figure on the bundled ladder: error against seconds, DDPM and DDIM.
+"""Error at equal cost on the bundled ladder, SDE and ODE: one network, diffusers' solvers, and a ladder of networks.
 
-    python -m benchmarks.multilevel                              # about 44 minutes on two idle cores
-    python -m benchmarks.multilevel --only "f2+f5, systematic"   # these settings again, the rest stays
+    python -m benchmarks.multilevel                                    # about two hours on two idle cores
+    python -m benchmarks.multilevel --part peers --process sde         # parts of both processes may run side by side
+    python -m benchmarks.multilevel --part costs                       # seconds a call, on an idle machine
 
-Every run starts from the same 64 noises and reads the same Brownian paths; its error is the squared distance per
-coordinate to 1000 steps of f5. Seconds are calls times the median time of a call of each level, measured first and
-confirmed by whole runs that take turns; `--only` keeps them, so that all entries go by the same seconds. Each plan seed
-is kept singly; nothing is the best of several.
+Every run starts from the same 128 noises (seed 0) and reads the same Brownian paths; its error is the squared distance
+per coordinate of each image to the reference: for the SDE 1000 steps of the DDPM chain of f5, for the ODE 250 steps of
+second order, so that no solver is charged for Euler's own error. Budgets are calls of f5, cheap calls are paid for. All
+errors, of each plan seed and image, are kept: tables resample both. What is in the record is not measured again, unless
+`--again` says so; each part and process has a file of its own.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import multidrift as md
-from benchmarks.peers import SPACINGS, Peer, run_peer
+from benchmarks.multilevel.families import FAMILIES, PARTS, Family
+from benchmarks.peers import Peer, run_peer
 from benchmarks.record import Record, machine
+from multidrift.basics.errors import require
 from multidrift.basics.files import write_whole
 from multidrift.evaluation.coupled import squared_distances
 from multidrift.methods.method import Method
-from multidrift.methods.multilevel.draws import Draws
-from multidrift.schedules.grids import Grid
 
-PLAN_SEEDS = range(5)
-EULER_STEPS = {"f1": (20, 80, 160), "f2": (20, 80, 160), "f3": (20, 40, 80), "f4": (10, 20, 40), "f5": (10, 20, 40, 80)}
-SOLVER_STEPS = (10, 20, 40)
-BUDGETS = ((40, 10), (80, 20), (110, 28))  # (steps, calls of the top level)
-LADDERS = {("f1", "f5"): BUDGETS[:2], ("f2", "f5"): BUDGETS, ("f1", "f3", "f5"): BUDGETS[:2]}
-MIDDLE = BUDGETS[1]
-DRAWS: tuple[Draws, ...] = ("independent", "systematic", "midpoint")
+BATCH = 64  # rows of one network call, in the runs and where seconds are measured
+ETAS = {"sde": 1.0, "ode": 0.0}
+REFERENCES: dict[str, Method] = {"sde": md.Euler(1000, "linspace"), "ode": md.Multistep(250, "blend")}
+CONSOLE = Console(stderr=True)
 
 
-def methods() -> Iterator[tuple[str, str, Method]]:
-    """(family, label, method) of all of ours on a ladder; a method's levels follow from it."""
-    for steps in SOLVER_STEPS:
-        for grid in ("blend", "logsnr", "karras"):
-            yield "multistep", f"Multistep f5, {grid}", md.Multistep(steps, grid)
-    for names, budgets in LADDERS.items():
-        for draws in DRAWS:
-            for budget in budgets:
-                label = f"Multilevel {'+'.join(names)}, {draws}"
-                yield "multilevel", label, multilevel(names, draws, *budget)
-    for draws in DRAWS:
-        label = f"Multilevel f2+f5, {draws}, linspace"
-        yield "multilevel", label, multilevel(("f2", "f5"), draws, *MIDDLE, "linspace")
-
-
-def multilevel(names: tuple[str, ...], draws: Draws, steps: int, top: int, grid: Grid = "blend") -> md.Multilevel:
-    """The cheapest level at every step, a middle one twice as often as the top."""
-    calls = (float(steps), *(2.0 * top for _ in names[1:-1]), float(top))
-    return md.Multilevel(steps, grid, levels=names, calls=calls, draws=draws)
-
-
-def equal_seconds(seconds: Mapping[str, float]) -> int:
-    """The fewest steps of Euler at f5 that take no less time than f2+f5 at 80 steps and 20 calls."""
-    steps, top = MIDDLE
-    return math.ceil(top + (steps - 1) * seconds["f2"] / seconds["f5"])
+def digits(device: str) -> md.Ladder:
+    """The bundled ladder with networks laid out channels last, which processors convolve faster."""
+    ladder = md.Ladder.bundled("digits").to(device)
+    for name in ladder.names:
+        ladder[name].net.to(memory_format=torch.channels_last)
+    return ladder
 
 
 class Bench:
-    """One η: the reference, and everything measured against it."""
+    """One process: the reference, and everything of one part measured against it."""
 
-    def __init__(self, ladder: md.Ladder, eta: float, record: Record, only: Sequence[str], folder: Path | None) -> None:
-        self.ladder, self.record, self.only, self.eta = ladder, record, only, eta
-        self.count, self.seconds = record.header["count"], record.header["seconds_per_call"]
-        self.process = md.Diffusion(ladder.schedule, eta)
-        self.name = "DDPM" if eta else "DDIM"
-        self.console = Console(stderr=True)
-        self.reference, self.start = self.refer(record.header["reference_steps"], folder)
+    def __init__(self, ladder: md.Ladder, name: str, record: Record, folder: Path | None, only: list[str]) -> None:
+        self.ladder, self.name, self.record, self.only = ladder, name, record, only
+        self.count = int(str(record.header["count"]))
+        self.process = md.Diffusion(ladder.schedule, ETAS[name])
+        self.reference, self.start = self.refer(folder)
 
-    def refer(self, steps: int, folder: Path | None) -> tuple[Tensor, Tensor]:
+    def refer(self, folder: Path | None) -> tuple[Tensor, Tensor]:
         """(end, start) of the reference, read from the folder where it is there and kept there where it is not."""
-        kept = None if folder is None else folder / f"reference-eta{self.eta:g}-{steps}-{self.count}.safetensors"
+        steps = int(str(self.record.header["reference_steps"]))
+        kept = None if folder is None else folder / f"reference-{self.name}-{steps}-{self.count}.safetensors"
+        device = self.ladder[self.ladder.top].device
         if kept is not None and kept.is_file():
             found = load_file(kept)
-            return found["end"], found["start"]
+            return found["end"].to(device), found["start"].to(device)
         began = time.perf_counter()
-        result = md.sample(self.ladder, md.Euler(steps), self.process, count=self.count, save=steps)
-        self.console.print(f"{self.name}: reference in {time.perf_counter() - began:.0f} s")
-        end, start = result.samples, result.trajectory[0]
+        result = self.sample(replace(REFERENCES[self.name], steps=steps), save=steps)
+        CONSOLE.print(f"{self.name}: reference in {time.perf_counter() - began:.0f} s")
+        end, start = result.samples, result.trajectory[0].to(result.samples)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(kept, lambda partial: save_file({"end": end, "start": start.contiguous()}, partial))
+            tensors = {"end": end.cpu(), "start": start.cpu().contiguous()}
+            write_whole(kept, lambda partial: save_file(tensors, partial))
         return end, start
 
-    def wanted(self, label: str, steps: int) -> bool:
-        """Whether this setting is to be measured."""
-        return not self.only or any(part in f"{label}, {steps} steps" for part in self.only)
+    def sample(self, method: Method, **settings: object) -> md.Result:
+        """One run of ours."""
+        return md.sample(self.ladder, method, self.process, count=self.count, batch_size=BATCH, **settings)
 
-    def keep(self, family: str, label: str, steps: int, calls: dict[str, float], errors: list[Tensor]) -> None:
-        """One entry: mean and median error of each plan seed, and seconds by the measured costs."""
-        entry = {
-            "eta": self.eta,
-            "family": family,
-            "label": label,
-            "steps": steps,
-            "calls": calls,
-            "seconds": sum(number * self.seconds[name] for name, number in calls.items()),
-            "errors": [float(e.mean()) for e in errors],
-            "medians": [float(e.median()) for e in errors],
-        }
-        self.record.add(entry)
-        mean, median = (statistics.fmean(entry[key]) for key in ("errors", "medians"))
-        self.console.print(
-            f"{self.name} {label:36s} steps {steps:4d}  {entry['seconds']:6.2f} s  mean {mean:.5f}  median {median:.5f}"
-        )
+    def run(self, part: str, *, again: bool) -> None:
+        """Every setting of the part that is wanted and not there yet."""
+        known = set() if again else {(e["label"], e["budget"]) for e in self.record.entries}
+        for family in FAMILIES:
+            if family.part != part or family.eta not in (None, self.process.eta):
+                continue
+            for budget in family.budgets:
+                wanted = not self.only or any(piece in f"{family.label}, {budget} calls" for piece in self.only)
+                if wanted and (family.label, budget) not in known:
+                    self.measure(family, budget)
 
-    def ours(self, family: str, label: str, method: Method, model: md.Denoiser | md.Ladder) -> None:
-        """One method, over the plan seeds where it has random choices."""
-        if not self.wanted(label, method.number_of_evaluations):
-            return
-        drawn = isinstance(method, md.Multilevel) and method.draws != "midpoint"
+    def measure(self, family: Family, budget: int) -> None:
+        """One setting at one budget: the error of each plan seed and each image, and the calls."""
+        method = family.make(self.ladder, budget)
         errors, calls = [], []
-        for seed in PLAN_SEEDS if drawn else (0,):
-            result = md.sample(model, method, self.process, count=self.count, plan_seed=seed)
-            errors.append(squared_distances(result.samples, self.reference))
-            calls.append(result.calls)
-        mean_calls = {name: statistics.fmean(c[name] for c in calls) for name in calls[0]}
-        self.keep(family, label, method.number_of_evaluations, mean_calls, errors)
-
-    def peers(self) -> None:
-        """Diffusers' solvers on f5, over spacings and steps."""
-        kinds = {"dpm": "DPM-Solver++(2M)", "unipc": "UniPC"} if not self.eta else {"sde-dpm": "SDE-DPM-Solver++(2M)"}
-        for kind, label in kinds.items():
-            for spacing in SPACINGS:
-                for steps in SOLVER_STEPS:
-                    peer = Peer(f"diffusers {label} f5, {spacing}", kind, spacing)
-                    if not self.wanted(peer.label, steps):
-                        continue
-                    samples = run_peer(peer, self.ladder["f5"], self.start, steps, seed=0)
-                    self.keep(
-                        "peer", peer.label, steps, {"f5": float(steps)}, [squared_distances(samples, self.reference)]
-                    )
-
-    def run(self) -> None:
-        """Everything, cheapest families first."""
-        for level, numbers in EULER_STEPS.items():
-            for steps in numbers:
-                self.ours("euler", f"Euler {level}", md.Euler(steps), self.ladder[level])
-        equal = equal_seconds(self.seconds)
-        self.ours("euler", "Euler f5", md.Euler(equal), self.ladder["f5"])
-        for steps in (20, equal, 40, 80):
-            self.ours("euler", "Euler f5, linspace", md.Euler(steps, "linspace"), self.ladder["f5"])
-        self.peers()
-        for family, label, method in methods():
-            self.ours(family, label, method, self.ladder)
+        for seed in family.plan_seeds:
+            if isinstance(method, Peer):
+                samples = run_peer(method, self.ladder["f5"], self.start, budget, seed=0, batch_size=BATCH)
+                calls.append({"f5": float(budget)})
+            else:
+                result = self.sample(method, plan_seed=seed)
+                samples = result.samples
+                calls.append(dict(result.calls))
+            errors.append(squared_distances(samples, self.reference))
+        entry: dict[str, object] = {
+            "eta": self.process.eta,
+            "family": family.family,
+            "label": family.label,
+            "budget": budget,
+            "steps": budget if isinstance(method, Peer) else method.number_of_steps,
+            "calls": {name: statistics.fmean(c[name] for c in calls) for name in calls[0]},
+            "errors": [[float(f"{e:.4g}") for e in row.tolist()] for row in errors],
+        }
+        same = (family.label, budget)
+        self.record.entries = [e for e in self.record.entries if (e["label"], e["budget"]) != same]
+        self.record.add(entry)
+        middle, mean = torch.stack(errors).median(), torch.stack(errors).mean()
+        CONSOLE.print(f"{self.name} {family.label:44s} {budget:3d} calls  mean {mean:.5f}  median {middle:.5f}")
 
 
-def confirm(ladder: md.Ladder, count: int, repeats: int = 3) -> list[dict[str, object]]:
-    """Whole runs of three settings, taking turns: their median seconds beside calls times seconds per call."""
+def measure_costs(device: str, repeats: int = 15) -> None:
+    """Seconds a call of each level, the levels taking turns, and three whole runs beside what they predict."""
+    ladder = digits(device).measured(batch=BATCH, repeats=repeats)
     assert ladder.costs is not None
     settings: dict[str, Method] = {
         "Euler f5, 20 steps": md.Euler(20),
@@ -170,51 +133,57 @@ def confirm(ladder: md.Ladder, count: int, repeats: int = 3) -> list[dict[str, o
             80, levels=("f2", "f5"), calls=(80, 12), draws="midpoint"
         ),
     }
+    header = {"benchmark": "multilevel-costs", "machine": machine(device), "batch": BATCH}
+    record = Record("multilevel-costs", header | {"seconds_per_call": dict(ladder.costs.seconds)})
     times: dict[str, list[float]] = {label: [] for label in settings}
-    calls: dict[str, dict[str, float]] = {}
-    for _ in range(repeats):
+    for _ in range(3):
         for label, method in settings.items():
-            result = md.sample(ladder, method, count=count)
-            times[label].append(result.seconds)
-            calls[label] = dict(result.calls)
-    found = []
-    for label, values in times.items():
-        predicted = sum(n * ladder.costs.seconds[name] for name, n in calls[label].items())
-        found.append({"label": label, "measured": statistics.median(values), "predicted": predicted, "runs": repeats})
-    return found
+            times[label].append(md.sample(ladder, method, count=BATCH).seconds)
+    for label, method in settings.items():
+        predicted = sum(n * ladder.costs.seconds[level] for level, n in method.expected_calls(ladder).items())
+        found = {"label": label, "measured": statistics.median(times[label]), "predicted": predicted, "runs": 3}
+        record.add(found)
+        CONSOLE.print(found)
 
 
 def main(
-    count: Annotated[int, typer.Option(help="Images.")] = 64,
-    reference_steps: Annotated[int, typer.Option(help="Steps of f5 the errors are measured against.")] = 1000,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    name: Annotated[str, typer.Option(help="Name of the result, under benchmarks/results.")] = "multilevel",
-    eta: Annotated[list[float], typer.Option(help="1 is DDPM, 0 is DDIM.")] = [1.0, 0.0],  # noqa: B006
-    only: Annotated[
-        list[str] | None, typer.Option(help="Measure 'label, n steps' with this in it; keep the rest.")
+    part: Annotated[list[str] | None, typer.Option(help=f"{', '.join(PARTS)} or costs; all by default.")] = None,
+    process: Annotated[list[str], typer.Option(help="sde (η = 1), ode (η = 0).")] = ["sde", "ode"],  # noqa: B006
+    count: Annotated[int, typer.Option(help="Images.")] = 128,
+    reference_steps: Annotated[
+        int | None, typer.Option(help="Steps of the reference; 1000 and 250 by default.")
     ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only 'label, n calls' with this in it.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure also what is in the record.")] = False,
     references: Annotated[Path | None, typer.Option(help="Folder that keeps the references between runs.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of a processor; all by default.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    name: Annotated[str, typer.Option(help="Begins the names of the results.")] = "multilevel",
 ) -> None:
-    """Measure error against seconds on the bundled ladder."""
+    """Measure error at equal cost on the bundled ladder."""
     warnings.simplefilter("ignore", md.PlanWarning)
-    console = Console(stderr=True)
-    ladder = md.Ladder.bundled("digits").to(device)
-    if only:
-        record = Record.kept(name)
-    else:
-        ladder = ladder.measured(batch=count, repeats=9)
-        assert ladder.costs is not None
-        header: dict[str, object] = {
-            "benchmark": "multilevel",
-            "machine": machine(device),
-            "count": count,
-            "reference_steps": reference_steps,
-            "seconds_per_call": dict(ladder.costs.seconds),
-            "confirmed": confirm(ladder, count),
-        }
-        for line in header["confirmed"]:
-            console.print(line)
-        record = Record(name, header)
-    for noise in eta:
-        Bench(ladder, noise, record, only or (), references).run()
-    console.print(f"written {record.path}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    ladder = digits(device)
+    for one in part or ("costs", *PARTS):
+        require(one in ("costs", *PARTS), "part", one, ", ".join(("costs", *PARTS)))
+        if one == "costs":
+            measure_costs(device)
+            continue
+        for which in process:
+            assert ladder.costs is not None
+            header: dict[str, object] = {
+                "benchmark": "multilevel",
+                "machine": machine(device),
+                "count": count,
+                "reference_steps": reference_steps or REFERENCES[which].number_of_steps,
+                "costs_of_calls": dict(ladder.costs.seconds),
+            }
+            record = Record(f"{name}-{which}-{one}", header, compact=True)
+            record.resume()
+            Bench(ladder, which, record, references, only or []).run(one, again=again)
+            CONSOLE.print(f"written {record.path}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

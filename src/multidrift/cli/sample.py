@@ -63,7 +63,9 @@ def sample_command(
     calls: Annotated[str | None, typer.Option(help="multilevel: expected calls of each level, such as 80,20.")] = None,
     draws: Annotated[
         str | None,
-        typer.Option(help="multilevel: systematic, independent, midpoint. poisson: independent, single, midpoint."),
+        typer.Option(
+            help="multilevel: systematic, independent, midpoint, cells. poisson: independent, single, midpoint."
+        ),
     ] = None,
     substeps: Annotated[int, typer.Option(help="poisson: small steps that one large step stands for.")] = 20,
     variant: Annotated[

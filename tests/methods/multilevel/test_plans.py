@@ -3,6 +3,7 @@
 Statistical bounds are at five standard errors (false alarm below 1e-6 each).
 """
 
+import dataclasses
 import json
 import warnings
 
@@ -12,7 +13,7 @@ import torch
 from tests.fakes import Small
 
 import multidrift as md
-from multidrift.methods.multilevel.draws import DRAWS, fire, shares, weigh
+from multidrift.methods.multilevel.draws import DRAWS, fire, shares, unbiasing, weigh
 from multidrift.methods.multilevel.probabilities import expected_calls, from_calls, given
 from multidrift.runs.plan import coefficients, counted_calls
 
@@ -21,7 +22,7 @@ P_VARYING = 0.05 + 0.9 * np.linspace(0, 1, 59) ** 2
 
 
 @pytest.mark.parametrize("p", [P_CONSTANT, P_VARYING], ids=["constant", "varying"])
-@pytest.mark.parametrize("draws", ["independent", "systematic"])
+@pytest.mark.parametrize("draws", ["independent", "systematic", "cells"])
 def test_every_step_fires_with_its_probability(draws, p):
     rng = np.random.default_rng(0)
     n = 20_000
@@ -48,7 +49,7 @@ OFFSETS = (0.01, 0.4, 0.5, 0.9)
 
 
 @PROFILES
-@pytest.mark.parametrize("draws", ["systematic", "midpoint"])
+@pytest.mark.parametrize("draws", ["cells", "midpoint"])
 def test_weights_sum_to_the_interval(draws, p):
     """Σ w_n h_n = Σ h_n, whatever the lengths of the steps, and nothing but firings has a weight."""
     for lengths in (np.linspace(0.02, 0.3, 59), np.geomspace(1, 1e-4, 59)):
@@ -82,11 +83,50 @@ def test_weights_are_bounded(p):
         assert held.sum() == pytest.approx(p.sum())
 
 
+GEOMETRIC, EVEN = np.geomspace(1, 1e-3, 59), np.ones(59)
+LENGTHS = pytest.mark.parametrize("lengths", [EVEN, GEOMETRIC], ids=["even", "geometric"])
+
+
+@PROFILES
+@LENGTHS
+def test_systematic_weights_are_unbiased_at_every_step_and_bounded(p, lengths):
+    """E[w_n] = 1 at the first and the last step as in the middle, over 20,000 offsets; no kick above 2/p_n.
+
+    The offsets are evenly laid out, so that the mean of w_n errs by at most its greatest weight over 20,000.
+    """
+    factors = unbiasing(p, lengths)
+    total, greatest = np.zeros(59), 0.0
+    for offset in (np.arange(20_000) + 0.5) / 20_000:
+        weights = weigh("systematic", fire("systematic", p, np.array([offset])), p, lengths, factors)
+        total += weights
+        greatest = max(greatest, float((weights * p).max()))
+    np.testing.assert_allclose(total / 20_000, 1.0, atol=2 / p.min() / 20_000)
+    assert greatest < 2.0
+
+
+def test_the_last_cells_are_what_is_corrected():
+    """Cells of the first and last four steps weigh 5/8 to 11/8 on average, at p = 1/4; the others weigh 1."""
+    beside, alone = unbiasing(np.full(80, 0.25), np.ones(80))
+    ends = [8 / 5, 8 / 7, 8 / 9, 8 / 11]
+    np.testing.assert_allclose(alone, [*ends, *[1.0] * 72, *ends[::-1]])
+    assert np.array_equal(beside, np.ones(80))  # no neighbours fire; where they do, levels must go on cancelling
+
+
+@LENGTHS
+def test_weights_found_by_themselves_are_those_found_together(lengths):
+    fires = fire("systematic", P_VARYING, np.array([0.3]))
+    alone = weigh("systematic", fires, P_VARYING, lengths)
+    together = weigh("systematic", fires, P_VARYING, lengths, unbiasing(P_VARYING, lengths))
+    np.testing.assert_array_equal(alone, together)
+
+
 def test_weights_of_even_steps_are_one_over_p():
-    """Constant p and steps of one length: the weight is the gap between firings, at the ends up to half a gap more."""
+    """Constant p and steps of one length: the gap between firings; in cells at the ends up to half a gap more."""
     p = np.full(60, 0.25)
     for offset in (0.1, 0.3, 0.5, 0.7, 0.9):
-        weights = weigh("systematic", fire("systematic", p, np.full(60, offset)), p, np.ones(60))
+        fires = fire("systematic", p, np.full(60, offset))
+        np.testing.assert_allclose(weigh("systematic", fires, p, np.ones(60))[fires], 4, rtol=1e-9)
+        weights = weigh("cells", fires, p, np.ones(60))
         each = weights[weights > 0]
         np.testing.assert_allclose(each[1:-1], 4, rtol=1e-9)
         assert 2 <= each[0] <= 6
@@ -104,8 +144,8 @@ def test_weighted_firings_integrate_smooth_terms_to_second_order(p):
         lengths, terms = (1 + where) / n, np.cos(3 * where)
         errors = []
         for offset in np.linspace(0.01, 0.99, 50):
-            fires = fire("systematic", dense, np.full(n, offset))
-            weights = weigh("systematic", fires, dense, lengths)
+            fires = fire("cells", dense, np.full(n, offset))
+            weights = weigh("cells", fires, dense, lengths)
             errors.append(abs((weights * lengths * terms).sum() - (lengths * terms).sum()))
         worst.append(max(errors))
     assert worst[1] < 0.35 * worst[0]
@@ -113,8 +153,9 @@ def test_weighted_firings_integrate_smooth_terms_to_second_order(p):
 
 def test_steps_that_are_certain_weigh_one_between_steps_that_are_not():
     p = np.concatenate([np.full(20, 0.3), np.ones(10), np.full(20, 0.3)])
-    weights = weigh("systematic", fire("systematic", p, np.full(50, 0.7)), p, np.linspace(0.02, 0.3, 50))
-    assert np.array_equal(weights[21:29], np.ones(8))
+    for draws in ("systematic", "cells"):
+        weights = weigh(draws, fire(draws, p, np.full(50, 0.7)), p, np.linspace(0.02, 0.3, 50))
+        assert np.array_equal(weights[21:29], np.ones(8))
 
 
 def test_weights_of_the_papers_draw_are_one_over_p():
@@ -123,7 +164,7 @@ def test_weights_of_the_papers_draw_are_one_over_p():
 
 
 def test_plan_weights_cover_the_whole_run(ladder, ddpm):
-    weights = METHOD.plan(ladder).weights[0, :, 1]
+    weights = dataclasses.replace(METHOD, draws="cells").plan(ladder).weights[0, :, 1]
     lengths = md.Diffusion(ddpm).relative_steps(md.grid_times(ddpm, 40))
     assert (weights * lengths).sum() == pytest.approx(lengths.sum(), rel=1e-12)
 
@@ -134,7 +175,7 @@ def test_all_steps_firing_weigh_exactly_one():
         assert np.array_equal(weigh(draws, fires, np.ones(59), np.linspace(0.02, 0.3, 59)), np.ones(59))
 
 
-@pytest.mark.parametrize("draws", ["independent", "systematic"])
+@pytest.mark.parametrize("draws", ["independent", "systematic", "cells"])
 def test_expected_calls_are_what_plans_make(draws):
     """Three levels with time-varying p; for the papers' draw also two levels of equal p, whose firings may cancel."""
     tables = [np.stack([np.ones(59), P_VARYING, P_CONSTANT], axis=1)]
@@ -142,15 +183,15 @@ def test_expected_calls_are_what_plans_make(draws):
         tables.append(given((1.0, 0.4, 0.4), 59, ("a", "b", "c")))
     rng = np.random.default_rng(1)
     for table in tables:
-        counts = []
+        counts, lengths = [], np.linspace(1, 2, 59)
+        factors = [unbiasing(p, lengths) for p in table.T]
         for _ in range(4000):
             fires = np.stack([fire(draws, p, rng.random(59)) for p in table.T], axis=1)
-            weights = np.stack(
-                [weigh(draws, fires[:, k], table[:, k], np.linspace(1, 2, 59)) for k in range(3)], axis=1
-            )
+            columns = [weigh(draws, fires[:, k], table[:, k], lengths, factors[k]) for k in range(3)]
+            weights = np.stack(columns, axis=1)
             counts.append(counted_calls(weights[None]))
         spread = np.std(counts, axis=0) / np.sqrt(len(counts))
-        wanted = expected_calls(table, independent=draws == "independent")
+        wanted = expected_calls(table, 1, draws)
         assert np.all(np.abs(np.mean(counts, axis=0) - wanted) < 5 * spread + 1e-9)
 
 

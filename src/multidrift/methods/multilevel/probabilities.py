@@ -8,6 +8,7 @@ import numpy as np
 
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
+from multidrift.methods.multilevel.draws import Draws
 
 Probabilities = float | Sequence[float] | Sequence[Sequence[float]]
 
@@ -44,7 +45,7 @@ def given(probabilities: Probabilities, increments: int, levels: Sequence[str]) 
     return np.broadcast_to(values, (increments, len(levels))).copy()
 
 
-def expected_calls(probabilities: Floats, final: int = 1, *, independent: bool) -> Floats:
+def expected_calls(probabilities: Floats, final: int, draws: Draws) -> Floats:
     """Expected calls of each level, and `final` more of the top one.
 
     A network is needed where its own difference or the one above fires. Where both fire with equal weights, as two
@@ -54,7 +55,7 @@ def expected_calls(probabilities: Floats, final: int = 1, *, independent: bool) 
     """
     above = np.concatenate([probabilities[:, 1:], np.zeros_like(probabilities[:, :1])], axis=1)
     needed = 1.0 - (1.0 - probabilities) * (1.0 - above)
-    if independent:
+    if draws == "independent":
         cancels = np.where(probabilities == above, probabilities * above, 0.0)
     else:
         cancels = _weighs_one(probabilities) * _weighs_one(above)

@@ -18,7 +18,7 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model, final_calls
 from multidrift.methods.advice import PlanWarning, overshoot, resonance, silent
 from multidrift.methods.drawing import DrawingMethod
-from multidrift.methods.multilevel.draws import DRAWS, Draws, fire, weigh
+from multidrift.methods.multilevel.draws import DRAWS, Draws, fire, unbiasing, weigh
 from multidrift.methods.multilevel.probabilities import (
     Probabilities,
     expected_calls,
@@ -42,7 +42,8 @@ class Multilevel(DrawingMethod):
     - `calls`: expected number of times each level's difference fires, the final call of the top level included; or
       `probabilities`: one for all, one a level, or one a step and level, [increments, levels], without the final call
       (increments are steps − 1; of Langevin dynamics steps)
-    - `draws`: "systematic" (evenly spread, random offset), "independent" (the paper's Bernoulli draws) or "midpoint"
+    - `draws`: "systematic" (evenly spread, random offset, unbiased), "independent" (the paper's Bernoulli draws),
+      "midpoint" (evenly spread, no randomness) or "cells" (random offset, the weights of "midpoint")
     - `shared`: one draw for the whole batch, which is what saves time, or one for each sample
     - `order` 2 extrapolates the cheapest level's part as `Multistep` does; that level must then fire at every step
 
@@ -100,7 +101,7 @@ class Multilevel(DrawingMethod):
         if self.draws == "midpoint":
             return dict(self.plan(model).calls)
         final = final_calls(model)
-        calls = expected_calls(self.probability_table(model), final, independent=self.draws == "independent")
+        calls = expected_calls(self.probability_table(model), final, self.draws)
         if self.order == 2 and len(names) > 1:
             calls[0] = self.number_of_evaluations - final
         return dict(zip(names, calls.tolist(), strict=True))
@@ -110,11 +111,12 @@ class Multilevel(DrawingMethod):
         table = self.probability_table(model)
         lengths = process.relative_steps(times)
         weights = np.zeros((1 if self.shared else len(samples), *table.shape))
+        factors = [unbiasing(p, lengths) if self.draws == "systematic" else None for p in table.T]
         for row in range(len(weights)):
             for k, p in enumerate(table.T):
                 key = (seed % 2**65, k) if self.shared else (seed % 2**65, k, samples[row] + 1)
                 fires = fire(self.draws, p, np.random.default_rng(key).random(len(p)))
-                weights[row, :, k] = weigh(self.draws, fires, p, lengths)
+                weights[row, :, k] = weigh(self.draws, fires, p, lengths, factors[k])
         self._advise(weights, table, lengths, tuple(self.levels_of(model)))
         return weights
 
