@@ -11,7 +11,7 @@ from unittest import mock
 import diffusers
 import numpy as np
 import torch
-from multidrift.processes.schedule import Schedule
+from multidrift.schedules.schedule import Schedule
 from torch import Tensor
 
 import multidrift as md

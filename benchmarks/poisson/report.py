@@ -98,11 +98,11 @@ def reached() -> str:
     return rows(["method", "calls tried", *titles(record)], lines)
 
 
-def calls_to_the_reference(label: str) -> float:
-    """Calls at which a method is as near to real digits as the 1,000-call DDPM, within its interval."""
+def calls_to_the_reference(label: str) -> tuple[float, ...]:
+    """Calls at which a method first meets each criterion: near real digits, and near the 1,000-call DDPM's samples."""
     record = results(RECORD)
-    top = reference(record)["high"]
-    return min(e["counted_calls"] for e in curves(record)[label] if e["kernel"] <= top)
+    entries = curves(record)[label]
+    return tuple(min(e["counted_calls"] for e in entries if met(e)) for met, _ in criteria(record))
 
 
 def best_of_each() -> str:
