@@ -45,7 +45,7 @@ def test_a_run_is_the_ode_and_langevin_dynamics_in_turn(ddpm, how):
     method = md.PredictorCorrector(md.Picard(13, "blend", blocks=blocks, **how), md.Picard(steps, **how), dynamics)
     seed = {"count": count, "seed": 4}
     found = md.sample(denoiser, method, process, save=1, **seed, **F64)
-    times = md.grid_times(ddpm, 13)
+    times = md.grid_times(ddpm, 13, "blend")
     ends = [0, *block_boundaries(process, times, blocks, "blend").tolist()]
     whole = md.Underdamped(blocks * 1.5, friction=3.0, beta=1.25)
     keys = Keys.of([4] * count, range(count), Stream.NOISE, torch.device("cpu"))
