@@ -19,7 +19,7 @@ from multidrift.methods.multistep import Multistep
 from multidrift.methods.picard.forecast import Forecast, critical_path, forecasts
 from multidrift.methods.picard.piadm import piadm
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
-from multidrift.methods.picard.walk import ConvergenceWarning, Picard
+from multidrift.methods.picard.walk import Coarse, ConvergenceWarning, Picard
 from multidrift.methods.poisson.variants import pmm_variant, recommended_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
 from multidrift.processes.diffusion import Diffusion
@@ -36,6 +36,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CellWeights",
+    "Coarse",
     "ConvergenceWarning",
     "Denoiser",
     "Diffusion",

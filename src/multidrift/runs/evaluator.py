@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -45,8 +46,14 @@ class Evaluator:
         self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
-        self.peak_rows = 0
+        self._peak_rows: Counter[str] = Counter()
         self.memory = {name: CallMemory() for name in levels}
+
+    def of(self, levels: Mapping[str, Drift]) -> Evaluator:
+        """The same for other drifts of the same networks and names, counted with these."""
+        other = copy.copy(self)
+        other.levels = levels
+        return other
 
     def __call__(
         self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
@@ -79,7 +86,7 @@ class Evaluator:
         self.rows[level] += len(x)
         self.batches[level] += 1
         padding = (self.batch_size or len(x)) - len(x)
-        self.peak_rows = max(self.peak_rows, len(x) + padding)
+        self._peak_rows[level] = max(self._peak_rows[level], len(x) + padding)
         if padding:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
             x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
@@ -103,6 +110,11 @@ class Evaluator:
     def _predict(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
         conditioning = cut_conditioning(self.conditioning, self.count, rows)
         return self.levels[level].predict(x, t, target, conditioning)
+
+    @property
+    def peak_rows(self) -> int:
+        """Most rows of one invocation."""
+        return max(self._peak_rows.values(), default=0)
 
     @property
     def peak_memory(self) -> int | None:

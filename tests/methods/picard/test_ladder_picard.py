@@ -307,3 +307,12 @@ def test_bad_gaussians(ddpm, mean, covariance, message):
 def test_a_gaussian_of_another_schedule_is_refused(mixture, ddpm, denoiser):
     with pytest.raises(md.MultidriftError, match="gaussian: has another schedule than mixture"):
         md.Ladder([denoiser], gaussian=gaussian_of(mixture, md.schedules.edm()))
+
+
+def test_a_coarse_level_says_how_often_it_is_called():
+    assert md.Picard(12, coarse=md.Coarse("a", every=4)) == md.Picard(12, coarse="a", coarse_every=4)
+    assert md.Picard(12, coarse=md.Coarse(("a", "b"))) == md.Picard(12, coarse=("a", "b"))
+    with pytest.raises(md.MultidriftError, match="coarse_every: got 2; it takes 1 with coarse=md.Coarse"):
+        md.Picard(12, coarse=md.Coarse("a", every=4), coarse_every=2)
+    with pytest.raises(md.MultidriftError, match="coarse_every: got 0; it takes an integer of at least 1"):
+        md.Picard(12, coarse=md.Coarse("a", every=0))

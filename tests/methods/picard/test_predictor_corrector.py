@@ -8,7 +8,7 @@ import torch
 
 import multidrift as md
 from multidrift.methods.picard.front import block_boundaries
-from multidrift.methods.picard.predictor_corrector import _VELOCITIES
+from multidrift.methods.picard.predictor_corrector import _VELOCITIES, AtOneTime
 from multidrift.noise.counter import Keys, Stream
 
 F64 = {"dtype": torch.float64}
@@ -42,14 +42,14 @@ def test_a_run_is_the_ode_and_langevin_dynamics_in_turn(ddpm, how):
     denoiser = md.GaussianMixture([1.0], [mean.tolist()], [torch.diag(variance).tolist()]).denoiser(ddpm)
     process, blocks, steps, count = md.Diffusion(ddpm, 0), 3, 9, 5
     dynamics = md.Underdamped(1.5, friction=3.0, beta=1.25)
-    method = md.PredictorCorrector(md.Picard(13, blocks=blocks, **how), md.Picard(steps, **how), dynamics)
+    method = md.PredictorCorrector(md.Picard(13, "blend", blocks=blocks, **how), md.Picard(steps, **how), dynamics)
     seed = {"count": count, "seed": 4}
     found = md.sample(denoiser, method, process, save=1, **seed, **F64)
-    times = md.grid_times(ddpm, 13)
+    times = md.grid_times(ddpm, 13, "blend")
     ends = [0, *block_boundaries(process, times, blocks, "blend").tolist()]
     whole = md.Underdamped(blocks * 1.5, friction=3.0, beta=1.25)
     keys = Keys.of([4] * count, range(count), Stream.NOISE, torch.device("cpu"))
-    x = md.sample(denoiser, md.Euler(13), process, save=1, **seed, **F64).trajectory[0]
+    x = md.sample(denoiser, md.Euler(13, "blend"), process, save=1, **seed, **F64).trajectory[0]
     for block, (first, last) in enumerate(itertools.pairwise(ends)):
         path = md.sample(denoiser, md.Euler(times=times[first : last + 1]), process, start=x, save=1, **F64).trajectory
         assert torch.allclose(found.trajectory[first + 1 : last + 1], path[1:-1], atol=1e-9, rtol=0)
@@ -166,3 +166,14 @@ def test_bad_settings(target, ddpm):
     method = md.PredictorCorrector(md.Picard(10), md.Picard(8))
     with pytest.raises(md.MultidriftError, match="process: got 'noise'; it takes a process without"):
         md.sample(target.denoiser(ddpm), method)
+
+
+def test_the_drift_of_the_corrector_is_the_score_of_scaled_positions(mixture, ddpm):
+    """σ times the denoiser's score at x = σy, at its own time whatever time it is asked for."""
+    denoiser = mixture.denoiser(ddpm)
+    y = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drift = AtOneTime(denoiser, 300.0, 0.7)
+    wanted = 0.7 * denoiser.predict(0.7 * y, 300.0, "score", {})
+    assert torch.equal(drift.predict(y, 5.0, "sample", {}), wanted)
+    assert drift.schedule is None
+    assert drift.renamed("other").fingerprint != denoiser.fingerprint

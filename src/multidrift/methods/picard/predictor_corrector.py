@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
-from multidrift.drifts.drift import Drift
+from multidrift.drifts.drift import Conditioning, Drift
 from multidrift.drifts.model import Model
 from multidrift.methods.method import Method
 from multidrift.methods.picard.front import block_boundaries
@@ -103,7 +103,9 @@ class PredictorCorrector(Method):
             reached = yield from _reported(whole.iterate(part), partial(_renumbered, first=first, total=total))
             t = float(run.times[last])
             sigma = float(schedule.sigma(t))
-            langevin = self._langevin(run, reached / sigma, block, _AtOneTime(run.evaluator, t, sigma), dynamics, path)
+            top = run.levels[-1]
+            evaluator = run.evaluator.of({top: AtOneTime(run.evaluator.levels[top], t, sigma)})
+            langevin = self._langevin(run, reached / sigma, block, evaluator, dynamics, path)
             at_step = partial(_at_step, step=last, total=total, t=t, sigma=sigma)
             phase = yield from _reported(self.corrector.iterate(langevin), at_step)
             x = dynamics.position(phase) * sigma
@@ -119,7 +121,7 @@ class PredictorCorrector(Method):
             process=dynamics,
             times=times,
             start=dynamics.joined(start, normals * (1.0 / self.dynamics.beta) ** 0.5),
-            levels=run.levels,
+            levels=run.levels[-1:],
             evaluator=evaluator,
             path=path,
             plan=run.plan,
@@ -133,25 +135,28 @@ class PredictorCorrector(Method):
 _VELOCITIES = -2  # draws below those of the path's own nodes, one a block
 
 
-class _AtOneTime(Evaluator):
-    """The score at one time, as the gradient of the log-density of x/σ; counted with the calls of the whole run."""
+class AtOneTime(Drift):
+    """The score of a denoiser at one time t, as the gradient of the log-density of y = x/σ(t)."""
 
-    def __init__(self, evaluator: Evaluator, t: float, sigma: float) -> None:
-        super().__init__(
-            evaluator.levels, evaluator.count, evaluator.conditioning, evaluator.batch_size, evaluator.memory_limit,
-            grad=evaluator.grad,
-        )  # fmt: skip
-        self.whole, self.t, self.sigma = evaluator, t, sigma
-        self.rows, self.batches, self.rounds = evaluator.rows, evaluator.batches, evaluator.rounds
-        self.memory = evaluator.memory
+    def __init__(self, drift: Drift, t: float, sigma: float) -> None:
+        self.drift, self.t, self.sigma = drift, t, sigma
+        self.net, self.name, self.shape = drift.net, drift.name, drift.shape
 
-    def __call__(
-        self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor | None = None
-    ) -> Tensor:
-        del t, target  # the dynamics' own
-        score = super().__call__(level, x * self.sigma, self.t, "score", rows)
-        self.whole.peak_rows = max(self.whole.peak_rows, self.peak_rows)
-        return score * self.sigma
+    @property
+    def schedule(self) -> None:
+        """None: it is a drift of Langevin dynamics."""
+
+    @property
+    def settings(self) -> list[object]:
+        return [*self.drift.settings, self.t, self.sigma]
+
+    def renamed(self, name: str) -> AtOneTime:
+        return AtOneTime(self.drift.renamed(name), self.t, self.sigma)
+
+    def predict(self, x: Tensor, t: float | Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
+        """∇ log density at y [n, …]; the time is its own."""
+        del t, target
+        return self.drift.predict(x * self.sigma, self.t, "score", conditioning) * self.sigma
 
 
 def _picard(part: object) -> object:

@@ -33,6 +33,17 @@ class ConvergenceWarning(UserWarning):
 
 
 @dataclass(frozen=True)
+class Coarse:
+    """What ladder Picard integrates step by step: `level`, a name or several as `Picard` takes them, and how often.
+
+    - `every`: steps from one call of it to the next
+    """
+
+    level: str | Sequence[str]
+    every: int = 1
+
+
+@dataclass(frozen=True)
 class Picard(Method):
     """Euler's path found in parallel: each round evaluates D at all open time points and sums the steps anew.
 
@@ -48,7 +59,8 @@ class Picard(Method):
     - `coarse`: a cheaper level of the ladder that is integrated step by step while the rounds iterate on the
       difference alone (ladder Picard); "gaussian", the ladder's closed form; several, cheapest first, each solved on
       the one below it; or "auto": the choice, `coarse_every` included, that `forecasts` puts first
-    - `coarse_every`: steps from one call of the coarse level to the next; between them its drift is held
+    - `coarse_every`: steps from one call of the coarse level to the next; between them its drift is held. Both at once:
+      `coarse=md.Coarse("f2", every=4)`
     - `accelerate`: "secant", follow the difference along the line through its last two values (`Secant`); "anderson",
       combine the last iterates (`Anderson`), without `coarse`
     - `initial`: the first states of a block: "start" (those at its start; with `coarse`, the cheap level's path),
@@ -71,7 +83,7 @@ class Picard(Method):
     absolute: bool = False
     max_rounds: int | None = None
     rounds: int | None = None
-    coarse: str | Sequence[str] | None = None
+    coarse: str | Sequence[str] | Coarse | None = None
     coarse_every: int = 1
     accelerate: str | None = None
     initial: str | int | Result | WarmStart = "start"
@@ -79,6 +91,11 @@ class Picard(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "blocks", check_blocks(self.blocks))
+        if isinstance(self.coarse, Coarse):
+            one = self.coarse_every == 1
+            require(one, "coarse_every", self.coarse_every, "1 with coarse=md.Coarse(…), which has its own every=")
+            object.__setattr__(self, "coarse_every", self.coarse.every)
+            object.__setattr__(self, "coarse", self.coarse.level)
         for name in ("window", "max_rounds", "rounds"):
             value = getattr(self, name)
             good = value is None or (type(value) is int and value >= 1)
@@ -94,7 +111,7 @@ class Picard(Method):
         fits = self.accelerate != "anderson" or self.coarse is None
         takes = "None or 'secant' with coarse=, whose difference must be that of its own sweep"
         require(fits, "accelerate", self.accelerate, takes)
-        if self.coarse is not None and not isinstance(self.coarse, str):
+        if self.coarse is not None and not isinstance(self.coarse, str | Coarse):
             object.__setattr__(self, "coarse", tuple(self.coarse))
         if isinstance(self.initial, Result):
             object.__setattr__(self, "initial", WarmStart.of(self.initial))
@@ -109,7 +126,10 @@ class Picard(Method):
     @property
     def coarse_levels(self) -> tuple[str, ...]:
         """Names of the levels below the top one, cheapest first."""
-        return () if self.coarse is None else (self.coarse,) if isinstance(self.coarse, str) else tuple(self.coarse)
+        if self.coarse is None:
+            return ()
+        assert not isinstance(self.coarse, Coarse)  # it was taken apart
+        return (self.coarse,) if isinstance(self.coarse, str) else tuple(self.coarse)
 
     def for_model(self, model: Model, process: Process | None = None) -> Picard:
         """With `coarse="auto"` decided: the least critical path by the ladder's measured costs."""
