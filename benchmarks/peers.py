@@ -11,12 +11,12 @@ from unittest import mock
 import diffusers
 import numpy as np
 import torch
-from multidrift.schedules.schedule import Schedule
 from torch import Tensor
 
 import multidrift as md
 from multidrift.noise.counter import Keys, Stream
 from multidrift.noise.path import BrownianPath
+from multidrift.schedules.schedule import Schedule
 
 SPACINGS: dict[str, dict[str, object]] = {
     "linspace": {"timestep_spacing": "linspace"},

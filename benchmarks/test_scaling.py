@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from benchmarks.scaling import report, scaling
 
 COSTS = np.array([1.0, 2.0, 6.0, 10.0, 17.0])

@@ -17,7 +17,7 @@ from multidrift.methods.multilevel.draws import DRAWS, Draws
 from multidrift.schedules.grids import Grid
 
 BUDGETS = (5, 8, 10, 15, 20, 30, 40)
-PLAN_SEEDS = (0, 1, 2, 3, 4)
+PLAN_SEEDS = (0, 1, 2)
 GRIDS: tuple[Grid, ...] = ("linspace", "blend", "logsnr", "karras")
 STEPS_PER_TOP_CALL = 4  # of Multilevel, about
 PEERS = {
@@ -80,12 +80,17 @@ def _peer(peer: Peer, _: md.Ladder, __: int) -> Peer:
     return peer
 
 
-LADDERS = (("f2", "f5"), ("f5",), ("gaussian", "f5"))
+# (η, levels, substeps): what substeps=None is, and 3 without noise, which was tried.
+LADDERS = (
+    *((1.0, names, 3) for names in (("f2", "f5"), ("f5",), ("gaussian", "f5"))),
+    *((0.0, names, 1) for names in (("f2", "f5"), ("f5",), ("gaussian", "f5"))),
+    (0.0, ("f2", "f5"), 3),
+)
 
 
-def _ladder_multistep(levels: tuple[str, ...], ladder: md.Ladder, budget: int) -> Method:
+def _ladder_multistep(levels: tuple[str, ...], substeps: int, ladder: md.Ladder, budget: int) -> Method:
     """As many calls of the top level as the budget pays for, with the coefficients that the ladder keeps."""
-    return most_steps(lambda steps: md.LadderMultistep(steps, levels=levels), ladder, budget)
+    return most_steps(lambda steps: md.LadderMultistep(steps, levels=levels, substeps=substeps), ladder, budget)
 
 
 def families() -> list[Family]:
@@ -113,9 +118,10 @@ def families() -> list[Family]:
             budgets = (10, 20) if draws == "cells" else (10, 20, 40)
             if draws != "cells" or names == ("f2", "f5"):
                 found.append(Family("multilevel", "multilevel", label, make, budgets, seeds))
-    for names in LADDERS:
-        make = partial(_ladder_multistep, names)
-        found.append(Family("ladder", "laddermultistep", f"LadderMultistep {'+'.join(names)}", make))
+    for eta, names, substeps in LADDERS:
+        label = f"LadderMultistep {'+'.join(names)}" + (f", {substeps} substeps" if not eta and substeps > 1 else "")
+        make = partial(_ladder_multistep, names, substeps)
+        found.append(Family("ladder", "laddermultistep", label, make, eta=eta))
     return found
 
 

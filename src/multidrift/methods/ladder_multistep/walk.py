@@ -26,7 +26,7 @@ from multidrift.runs.result import State
 from multidrift.runs.run import Run
 
 _GAUSSIAN = "gaussian"
-_SUBSTEPS = 3
+_SUBSTEPS = {True: 3, False: 1}  # with and without noise, measured on digits
 _CHEAP = 0.125  # of the top level's cost: the most that a level chosen by itself may cost
 
 
@@ -36,7 +36,7 @@ class LadderMultistep(Method):
 
     - `steps`: calls of the top level; `levels`: (cheap, top), names of the ladder or "gaussian", its closed form;
       (top,) alone for one network; by default the best that costs at most an eighth of the top, and the top
-    - `substeps`: steps of the cheap level in a cell (None: 3; 1 uses it at the nodes alone)
+    - `substeps`: steps of the cheap level in a cell; 1 uses it at the nodes alone (None: 3 with noise, 1 without)
     - `grid`: None for nodes made for this method (`cell_nodes`), or a named grid; or `times`, start and end included
     - `reevaluate`: let the cheap level say what correcting the state changes of the top level's D there
     - `covariance`: what coefficients are fitted to (see `fitted`); None: the ladder's own, else closed forms
@@ -109,6 +109,8 @@ class LadderMultistep(Method):
             start == levels[-1] or (free and start == _GAUSSIAN), "start", start, f"None, {levels[-1]!r} or 'gaussian'"
         )
         method = replace(self, levels=levels, start=start)
+        if process is not None and self.substeps is None:
+            method = replace(method, substeps=_SUBSTEPS[process.noisy])
         if process is None or self.covariance is not None or self.weights is not None or not isinstance(model, Ladder):
             return method
         return replace(method, covariance=model.covariance_for(process, method.levels_of(model)))
@@ -143,6 +145,7 @@ class LadderMultistep(Method):
         return process.nodes(inner + 2, self.grid, integer=self.integer)
 
     def expected_calls(self, model: Model) -> dict[str, float]:
+        """Of a process with noise, where `substeps` is None; a plan knows its process."""
         method = self.for_model(model)
         diffusion = model.schedule is not None
         cells = method.number_of_evaluations - (1 if method.calls_at_start else 0)  # that are corrected
@@ -150,7 +153,7 @@ class LadderMultistep(Method):
         calls[list(calls)[-1]] = float(method.number_of_evaluations)
         if method.cheap is not None:
             walked = cells - int(not method.calls_at_start and method.cheap != method.start)
-            inside = ((self.substeps or _SUBSTEPS) - 1) * walked
+            inside = ((self.substeps or _SUBSTEPS[True]) - 1) * walked
             calls[method.cheap] = float(
                 inside + cells * (2 if self.reevaluate else 1) + int(diffusion) + int(method.cheap == method.start)
             )
@@ -236,7 +239,7 @@ class LadderMultistep(Method):
             known = n > 0 or not diffusion
             free = n == 0 and self.cheap is not None and not self.calls_at_start and self.cheap != self.start
             one = free or (n + 1 == number and diffusion)
-            substeps = 1 if one else self.substeps or _SUBSTEPS
+            substeps = 1 if one else self.substeps or _SUBSTEPS[process.noisy]
             times = np.interp(np.linspace(n, n + 1, substeps + 1), np.arange(number + 1), run.times)
             cell = Cell(process, times, float(places[n - 1]) if n else None)
             weights = self.weights or closed_form(cell, run.start, cheap=self.cheap is not None, known=known)
