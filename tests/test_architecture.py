@@ -153,6 +153,7 @@ METHODS = [
     md.Multistep(12, order=3),
     md.Multilevel(12, levels=("a", "b"), calls=(12, 4)),
     md.Multilevel(12, levels=("a", "b"), calls=(12, 4), shared=False, order=2),
+    md.LadderMultistep(12, levels=("a", "b")),
     md.Picard(12),
     md.Picard(12, window=3, blocks=2),
     md.Picard(12, coarse="a"),
@@ -174,6 +175,8 @@ def test_every_method_goes_through_the_update_rule(method, mixture, ddpm, monkey
     changed = md.sample(model, method, count=3)
     if isinstance(method, md.Picard):
         assert sum(len(dtau) for dtau in calls) >= 11  # every step of the path, some of them several times
+    elif isinstance(method, md.LadderMultistep):
+        assert len(calls) > 2 * 11  # the substeps of every cell, and the cell itself
     else:
         assert len(calls) == 11
     assert not torch.allclose(plain.samples, changed.samples)

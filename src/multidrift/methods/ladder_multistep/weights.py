@@ -85,10 +85,11 @@ def closed_form(cell: Cell, like: Tensor, *, cheap: bool, known: bool) -> CellWe
     places, passed = cell.quadrature()
     first, last = cell.ends
     noisy, diffusion = cell.process.noisy, cell.process.final_calls > 0
-    theta = 1.0 if not np.isfinite(first) else _factor(((places - first) / (last - first)) @ passed, like)
-    shares = cell.shares()
-    fractions = (cell.process.place(cell.times[:-1]) - first) / (last - first) if np.isfinite(first) else np.zeros(1)
-    walked = _factor(fractions @ shares, like) if len(fractions) == len(shares) else 0.0
+    theta: Factor = 1.0
+    walked: Factor = 0.0
+    if np.isfinite(first):
+        theta = _factor((places - first) / (last - first) @ passed, like)
+        walked = _factor((cell.process.place(cell.times[:-1]) - first) / (last - first) @ cell.shares(), like)
     trust = 1.0 / (1.0 + float(np.exp(-2.0 * (first + _EMERGES)))) if diffusion else 1.0
     slope = 0.0 if cell.before is None or not np.isfinite(cell.before) else (last - first) / (first - cell.before)
     ahead = 0.0 if noisy else slope * (_PAST_WITH_CHEAP if cheap else 1.0)
@@ -106,9 +107,7 @@ def closed_form(cell: Cell, like: Tensor, *, cheap: bool, known: bool) -> CellWe
 
 
 def _towards_the_data(cell: Cell) -> float:
-    """What the change of D over a last cell is of that over the cell before it: linear in σ²/α²,
-    as a Gaussian's is.
-    """
+    """The change of D over a last cell in units of that over the cell before: linear in σ²/α², as a Gaussian's is."""
     first, last = cell.ends
     if cell.before is None or not np.isfinite(cell.before) or cell.process.final_calls == 0:
         return 0.0
