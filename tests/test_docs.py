@@ -39,8 +39,12 @@ def brought():
 
     bundled = md.Ladder.bundled("digits")
     nets = {"small": bundled["f1"].net, "big": bundled["f2"].net}
+    two_points = md.GaussianMixture([0.5, 0.5], [[-0.5, 0.0], [0.5, 0.0]], [[[0.1, 0.0], [0.0, 0.1]]] * 2).denoiser(
+        bundled.schedule
+    )
     return {
         "md": md, "net": net, "small": net, "big": net, "nets": nets, "ladder": bundled, "schedule": bundled.schedule,
+        "model": two_points,
     }  # fmt: skip
 
 
