@@ -60,7 +60,7 @@ def medians() -> str:
 
 
 def summary(labels: Collection[str] | None = None) -> str:
-    """Rounds to an error of 1e-3, critical path and rows a call, at 60 and 1,000 steps; of every choice or of `labels`."""
+    """Rounds to an error of 1e-3, critical path and rows a call at 60 and 1,000 steps; all choices, or `labels`."""
     cases = [(steps, eta) for steps in (60, 1000) for eta in (0.0, 1.0)]
     found: dict[str, dict[tuple[int, float], str]] = {}
     for e in entries():
