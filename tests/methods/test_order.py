@@ -92,7 +92,7 @@ def test_multistep_whatever_is_held(denoiser, ddpm, holds):
         lambda n: md.Multistep(n, "logsnr", order=3),
         lambda n: md.Multilevel(n, "logsnr", calls=(n - 1, n)),
         lambda n: md.Multilevel(n, "logsnr", calls=(n - 1, n), order=2),
-        lambda n: md.LadderMultistep(n, "logsnr", levels=("a", "b"), substeps=3),
+        lambda n: md.LadderMultistep(n, "logsnr", levels=("a", "b")),
         lambda n: md.PoissonMidpoint(n, "logsnr", substeps=4),
         lambda n: md.PoissonMidpoint(n, "logsnr", draws="midpoint"),
         lambda n: md.Picard(n, "logsnr", tolerance=1e-9),

@@ -91,6 +91,10 @@ class LadderMultistep(Method):
         return values
 
     @property
+    def order(self) -> int:
+        return 2
+
+    @property
     def cheap(self) -> str | None:
         """The cheap level, once the levels are decided."""
         return self.levels[0] if self.levels is not None and len(self.levels) == 2 else None
