@@ -24,7 +24,7 @@ def ladder():
 
 def test_it_is_small_enough_to_ship():
     files = [path for path in (BUNDLED / "digits").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 16 * 2**20
+    assert sum(path.stat().st_size for path in files) <= 17 * 2**20
     assert {path.suffix for path in files} == {".json", ".safetensors"}
 
 

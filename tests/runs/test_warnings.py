@@ -124,7 +124,7 @@ def test_what_counts_is_to_be_far_for_long_or_at_the_end(sizes, warns, ddpm):
     ],
 )
 def test_kicks_above_the_goal_are_those_that_warn(settings, holds, overshoots, denoiser, ddpm):
-    method = md.PoissonMidpoint(**{"substeps": 40} | settings)
+    method = md.PoissonMidpoint(**{"grid": "blend", "substeps": 40} | settings)
     found, _ = warned(lambda: method.plan(denoiser, md.Diffusion(ddpm, 1.0, holds)), md.PlanWarning)
     assert bool(found) == overshoots
     assert all("spread='clock'" in message for message in found)

@@ -65,7 +65,7 @@ def test_the_schedule_is_that_of_the_theorem(ddpm, d, delta, factors, ode):
     s = forward(ddpm, picard.times)
     assert s[0] == pytest.approx(start)
     assert s[-1] == pytest.approx(eta)
-    ends = [0, *block_boundaries(md.Diffusion(ddpm), np.array(picard.times), picard.front, "piadm")]
+    ends = [0, *block_boundaries(md.Diffusion(ddpm), np.array(picard.times), picard.blocks, "piadm")]
     assert -np.diff(s[ends]) == pytest.approx([h] * number)
     assert np.diff(ends)[:-1].tolist() == [most_steps] * (number - 1)
     assert -np.diff(s[: ends[-2] + 1]) == pytest.approx([h / most_steps] * (ends[-2]), rel=1e-6)
@@ -93,7 +93,7 @@ def test_rounds_are_as_many_as_are_asked_for(mixture, ddpm, settings):
     for blocks, rounds in ((1, 3), (3, 4), (1, 20)):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = md.sample(ladder, md.Picard(25, blocks=blocks, rounds=rounds, **settings), count=3)
+            found = md.sample(ladder, md.Picard(25, "blend", blocks=blocks, rounds=rounds, **settings), count=3)
         assert found.rounds == blocks * rounds + 1
         assert len(top.net.rows) == found.rounds
         assert found.finished
