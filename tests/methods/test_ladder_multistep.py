@@ -226,9 +226,11 @@ def bad(ladder, process):
     clipped = md.Denoiser(ladder["a"].net, process.schedule, "sample", clip=3.0, name="a", shape=(2,))
     another = md.Ladder([clipped, ladder["b"]])
     return {
-        "levels: .*a cheap level and a better": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("b", "b"))),
-        "levels: .*in this order": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("b", "a"))),
-        "levels: .*levels of a, b": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("f2", "b"))),
+        "levels: .*different levels, cheapest first": lambda: md.sample(
+            ladder, md.LadderMultistep(6, levels=("b", "b"))
+        ),
+        "levels: .*out of a, b": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("b", "a"))),
+        "levels: .*levels out of a, b": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("f2", "b"))),
         "steps: got 2; it takes at least 3": lambda: md.LadderMultistep(2),
         "substeps: got 0": lambda: md.LadderMultistep(6, substeps=0),
         "levels: .*a cheap level and the top one, or of one": lambda: md.LadderMultistep(6, levels=("a", "b", "c")),
