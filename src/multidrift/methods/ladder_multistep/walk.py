@@ -148,9 +148,8 @@ class LadderMultistep(Method):
         if method.cheap is not None:
             walked = cells - int(not method.calls_at_start and method.cheap != method.start)
             inside = ((self.substeps or _SUBSTEPS[True]) - 1) * walked
-            calls[method.cheap] = float(
-                inside + cells * (2 if self.reevaluate else 1) + int(diffusion) + int(method.cheap == method.start)
-            )
+            ends = int(diffusion) + int(method.calls_at_start or method.cheap == method.start)
+            calls[method.cheap] = float(inside + cells * (2 if self.reevaluate else 1) + ends)
         return calls
 
     def plan_for(self, model: Model, process: Process, times: Floats, seed: int, samples: Sequence[int]) -> Plan:
