@@ -95,7 +95,7 @@ def test_commands_parse(page, tmp_path, monkeypatch):
 
 def test_commands_are_found_where_they_stand():
     assert len(commands("README.md")) == 2
-    assert len(commands("docs/quick-start.md")) == 5
+    assert len(commands("docs/quick-start.md")) == 6
 
 
 @pytest.mark.parametrize("page", WRITTEN)

@@ -1,6 +1,7 @@
 """The command line, run as a user runs it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import torch
 from PIL import Image
 
 import multidrift as md
+from multidrift.cli.sample import MethodName
+from multidrift.methods.catalogue import METHODS
 
 
 def command(*arguments, **settings):
@@ -65,6 +68,36 @@ def test_sample_with_two_levels(ladder_folder, tmp_path):
     assert (tmp_path / "a.png").is_file()
 
 
+def test_sample_corrects_a_cheap_level_with_the_top_one(ladder_folder, tmp_path):
+    """It makes the calls of each level that the method says, with the substeps it was given."""
+    options = ("--method", "ladder-multistep", "--levels", "f1,f2", "--steps", 6, "--substeps", 4, "--count", 2)
+    done = command("sample", "--ladder", ladder_folder, *options, "--out", tmp_path / "a.png")
+    assert done.returncode == 0, done.stderr
+    told = md.LadderMultistep(6, levels=("f1", "f2"), substeps=4).expected_calls(md.Ladder.load(ladder_folder))
+    for name, calls in told.items():
+        assert re.search(rf"{name}\W+{calls:g}\W", done.stderr), done.stderr
+    assert told["f2"] == 6
+    assert (tmp_path / "a.png").is_file()
+
+
+@pytest.mark.parametrize("method", [("multilevel", "--calls", "6,4"), ("ladder-multistep", "--substeps", 2)])
+def test_sample_takes_the_free_level(tmp_path, method):
+    """The bundled ladder's Gaussian below its smallest network."""
+    options = ("--method", *method, "--levels", "gaussian,f1", "--steps", 6, "--count", 1)
+    done = command("sample", *options, "--out", tmp_path / "a.png")
+    assert done.returncode == 0, done.stderr
+    assert "gaussian" in done.stderr
+
+
+def test_every_method_is_a_choice_that_help_explains():
+    kinds = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower() for kind in METHODS}
+    names = {name.value for name in MethodName}
+    assert {kind.removesuffix("-midpoint") for kind in kinds - {"predictor-corrector"}} == names
+    shown = command("sample", "--help", env=os.environ | {"COLUMNS": "200"}).stdout
+    assert not [name for name in names if f"{name}:" not in shown]
+    assert "--method ladder-multistep --levels f2,f5 --steps 10" in shown
+
+
 def test_sample_in_parallel_says_when_it_pays(ladder_folder, tmp_path):
     options = ("--method", "picard", "--coarse", "f1", "--coarse-every", 3, "--window", 8, "--steps", 12, "--count", 2)
     done = command("sample", "--ladder", ladder_folder, *options, "--out", tmp_path / "a.png")
@@ -107,6 +140,10 @@ def test_sample_with_substeps(ladder_folder, tmp_path):
         (("--method", "multilevel"), "calls: got None; it takes one number a level, such as 80,20"),
         (("--method", "multilevel", "--calls", "60,5"), "calls: got (60.0, 5.0); it takes at most one call a step, 50"),
         (("--steps", 1), "steps: got 1"),
+        (("--method", "ladder-multistep", "--levels", "f2,f1"), "levels: got ('f2', 'f1'); it takes different levels"),
+        (("--method", "ladder-multistep", "--steps", 2), "steps: got 2; it takes at least 3 calls of the top level"),
+        (("--method", "ladder-multistep", "--substeps", 0), "substeps: got 0; it takes None or an integer"),
+        (("--method", "ladder-multistep"), "levels: got None; it takes the names of a cheap level"),
         (("--ladder", "faces"), "name: got 'faces'"),
         (("--out", "missing/a.png"), "out: got"),
         (("--device", "foo"), "device: got 'foo'"),
@@ -124,10 +161,10 @@ def test_demo_writes_a_picture_and_a_plot(tmp_path):
     """The main job, on two digits: a row of the table for every method, and both files."""
     done = command("demo", "--count", 2, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    for row in ("Euler", "Multistep", "independent", "systematic", "midpoint"):
+    for row in ("Euler", "Multistep", "independent", "systematic", "midpoint", "f2+f5"):
         assert row in done.stderr
     stages = [line.split(": ", 1)[1] for line in done.stderr.splitlines() if line.endswith(" …")]
-    assert [words.split()[0] for words in stages] == ["measuring", "reference:", "5", "5", "5"]
+    assert [words.split()[0] for words in stages] == ["measuring", "reference:", "6", "6", "6"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo-error.png", "demo.png"]
 
 

@@ -8,11 +8,12 @@ from PIL import Image
 
 import multidrift as md
 from multidrift.drifts.costs import Costs
-from multidrift.evaluation.coupled import Contender, compare, equal_cost, squared_distances
+from multidrift.evaluation.coupled import Contender, affordable, compare, equal_cost, squared_distances
 from multidrift.report.comparison import error_plot, picture, table
 
 pytestmark = pytest.mark.filterwarnings("ignore::multidrift.methods.advice.PlanWarning")
 SECONDS = {"f1": 0.1, "f5": 1.0}
+LEVELS = ("f1", "f5")
 
 
 @pytest.fixture
@@ -24,13 +25,41 @@ def ladder(ddpm):
     return md.Ladder(levels, costs=Costs(SECONDS, 4, "test"))
 
 
-def test_contenders_of_equal_cost_cost_the_same(ladder):
-    contenders = equal_cost(ladder, 30, 80, ("f1", "f5"))
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_contenders_of_equal_cost_cost_the_same(ladder, ddpm, eta):
+    process = md.Diffusion(ddpm, eta)
+    *contenders, corrected = equal_cost(ladder, process, 30, 80, LEVELS, LEVELS)
     costs = [c.method.cost(ladder).seconds for c in contenders]
     # A multilevel run calls f1 at every step but the last; midpoint draws round to whole calls.
     assert costs == pytest.approx([30 / 4] * len(costs), abs=1 / 4)
     with pytest.raises(md.MultidriftError, match="budget: got 5.*for 80 steps of f1"):
-        equal_cost(ladder, 5, 80, ("f1", "f5"))
+        equal_cost(ladder, process, 5, 80, LEVELS, LEVELS)
+    # The last one takes as many calls as the budget pays: one more would be above it. More cheap steps with noise.
+    assert corrected.label == "LadderMultistep, f1+f5"
+    assert corrected.method.cost(ladder).seconds <= 30 / 4
+    one_more = dataclasses.replace(corrected.method, steps=corrected.method.steps + 1)
+    assert one_more.cost(ladder).seconds > 30 / 4
+    assert corrected.method.substeps == {0.0: 1, 1.0: 3}[eta]
+    result = md.sample(ladder, corrected.method, process, count=2)
+    assert result.calls == dict(corrected.method.cost(ladder).calls)
+
+
+def test_a_budget_of_too_few_calls_is_refused(ladder, ddpm):
+    process = md.Diffusion(ddpm)
+    assert affordable(ladder, process, 4.5, LEVELS).steps == 3
+    with pytest.raises(md.MultidriftError, match="budget: got 3; it takes more calls, for 3 of f5"):
+        affordable(ladder, process, 3, LEVELS)
+    with pytest.raises(md.MultidriftError, match="ladder: got .*measured"):
+        affordable(md.Ladder(list(ladder)), process, 30, LEVELS)
+
+
+def test_a_bar_counts_the_states_that_a_run_yields(ladder, ddpm):
+    """What the demonstration's progress is out of: a time of the grid each."""
+    process = md.Diffusion(ddpm)
+    for contender in equal_cost(ladder, process, 20, 30, LEVELS, LEVELS):
+        ticks = []
+        md.sample(ladder, contender.method, process, count=1, callback=ticks.append)
+        assert len(ticks) == len(contender.method.grid_for(process)), contender.label
 
 
 def test_outcomes_are_errors_to_the_reference(ladder, ddpm):
@@ -72,8 +101,9 @@ def test_pictures_appear_whole(ladder, ddpm, tmp_path):
 
 
 def test_table_has_a_row_a_method(ladder, ddpm):
+    process = md.Diffusion(ddpm)
     reference = md.sample(ladder, md.Euler(9), count=2).samples
-    outcomes = compare(ladder, reference, equal_cost(ladder, 14, 30, ("f1", "f5")), md.Diffusion(ddpm))
+    outcomes = compare(ladder, reference, equal_cost(ladder, process, 14, 30, LEVELS, LEVELS), process)
     assert table(outcomes, "title").row_count == len(outcomes)
 
 

@@ -127,6 +127,14 @@ def test_calls_are_those_said_before(mixture, ddpm, levels, substeps, reevaluate
     assert result.batches == result.calls
 
 
+@pytest.mark.parametrize("substeps", [1, 4])
+def test_calls_are_those_said_before_without_a_gaussian(ladder, substeps):
+    """The run begins with a call of both levels, the cheap one's counted like any other."""
+    method = md.LadderMultistep(6, levels=("a", "b"), substeps=substeps)
+    result = md.sample(ladder, method, count=2)
+    assert dict(result.calls) == method.expected_calls(ladder) == dict(method.plan(ladder).calls)
+
+
 def test_no_network_is_called_twice_at_one_state(mixture, ddpm):
     exact, rough = mixture.denoiser(ddpm), other().denoiser(ddpm)
     seen = {name: Counting(lambda x, t, d=d: d.net(x, t)) for name, d in {"a": rough, "b": exact}.items()}
@@ -226,9 +234,11 @@ def bad(ladder, process):
     clipped = md.Denoiser(ladder["a"].net, process.schedule, "sample", clip=3.0, name="a", shape=(2,))
     another = md.Ladder([clipped, ladder["b"]])
     return {
-        "levels: .*a cheap level and a better": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("b", "b"))),
-        "levels: .*in this order": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("b", "a"))),
-        "levels: .*levels of a, b": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("f2", "b"))),
+        "levels: .*different levels, cheapest first": lambda: md.sample(
+            ladder, md.LadderMultistep(6, levels=("b", "b"))
+        ),
+        "levels: .*out of a, b": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("b", "a"))),
+        "levels: .*levels out of a, b": lambda: md.sample(ladder, md.LadderMultistep(6, levels=("f2", "b"))),
         "steps: got 2; it takes at least 3": lambda: md.LadderMultistep(2),
         "substeps: got 0": lambda: md.LadderMultistep(6, substeps=0),
         "levels: .*a cheap level and the top one, or of one": lambda: md.LadderMultistep(6, levels=("a", "b", "c")),

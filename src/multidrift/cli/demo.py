@@ -25,7 +25,7 @@ def demo_command(
     count: Annotated[int, typer.Option(help="Number of digits.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of the noise all methods share.")] = 0,
 ) -> None:
-    """Draw digits with the bundled ladder: a 400-step reference, then five methods at equal measured seconds.
+    """Draw digits with the bundled ladder: a 400-step reference, then six methods at equal measured seconds.
 
     Every method starts from the same noise, so each digit can be compared with the reference's, pixel by pixel. Writes
     demo.png (the digits) and demo-error.png (error against seconds) to OUT.
@@ -51,8 +51,8 @@ def demo_command(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         first = bars.add_task(f"reference: {REFERENCE_STEPS} steps of {ladder.top}", total=REFERENCE_STEPS)
-        runs = [c for group in contenders(ladder).values() for c in group]
-        steps = sum(c.method.number_of_evaluations * len(c.plan_seeds) for c in runs)
+        runs = [c for group in contenders(ladder, process).values() for c in group]
+        steps = sum(len(c.method.grid_for(process)) * len(c.plan_seeds) for c in runs)
         second = bars.add_task("methods: three budgets of seconds", total=steps)
         shown = demonstrate(
             ladder, process, count, seed, lambda _: bars.advance(first), lambda _: bars.advance(second), stage

@@ -15,6 +15,7 @@ from multidrift.basics.errors import MultidriftError, require
 from multidrift.cli.output import check_output
 from multidrift.drifts.ladder import Ladder
 from multidrift.methods.euler import Euler
+from multidrift.methods.ladder_multistep.walk import LadderMultistep
 from multidrift.methods.method import Method
 from multidrift.methods.multilevel.draws import Draws
 from multidrift.methods.multilevel.walk import Multilevel
@@ -32,12 +33,15 @@ from multidrift.sampling import sample
 from multidrift.schedules.chain import Discrete
 from multidrift.schedules.grids import Grid
 
+_SUBSTEPS = 20  # of poisson, unless --substeps says otherwise
+
 
 class MethodName(StrEnum):
     """The methods by the name the command line gives them."""
 
     euler = "euler"
     multistep = "multistep"
+    ladder_multistep = "ladder-multistep"
     multilevel = "multilevel"
     picard = "picard"
     poisson = "poisson"
@@ -54,12 +58,23 @@ def sample_command(
     method: Annotated[
         MethodName,
         typer.Option(
-            help="euler: DDPM, DDIM. multistep: DPM-Solver++. multilevel: ML-EM. poisson: Poisson midpoint. "
-            "picard: all steps at once."
+            help="euler: DDPM, DDIM. multistep: DPM-Solver++. ladder-multistep: a big network at few steps, corrected, "
+            "and a cheap one between. multilevel: ML-EM. poisson: Poisson midpoint. picard: all steps at once."
         ),
     ] = MethodName.euler,
-    steps: Annotated[int, typer.Option(help="Steps: calls of the network, of which poisson takes two a step.")] = 50,
-    levels: Annotated[str | None, typer.Option(help="multilevel: the levels to use, such as f1,f5.")] = None,
+    steps: Annotated[
+        int,
+        typer.Option(
+            help="Steps: calls of the network (ladder-multistep: of the big one), of which poisson takes two a step."
+        ),
+    ] = 50,
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            help="multilevel: the levels to use, such as f1,f5 or gaussian,f5. ladder-multistep: a cheap one and the "
+            "one you want, such as f2,f5; without, the best at an eighth of the top's cost, and the top."
+        ),
+    ] = None,
     calls: Annotated[str | None, typer.Option(help="multilevel: expected calls of each level, such as 80,20.")] = None,
     draws: Annotated[
         str | None,
@@ -67,7 +82,13 @@ def sample_command(
             help="multilevel: systematic, independent, midpoint, cells. poisson: independent, single, midpoint."
         ),
     ] = None,
-    substeps: Annotated[int, typer.Option(help="poisson: small steps that one large step stands for.")] = 20,
+    substeps: Annotated[
+        int | None,
+        typer.Option(
+            help="poisson: small steps that one large step stands for (20). ladder-multistep: steps of the cheap "
+            "network between two calls of the big one (3 with noise, 1 without)."
+        ),
+    ] = None,
     variant: Annotated[
         str | None,
         typer.Option(help="The reverse SDE as the paper's 1a, 1b, 1c, 1d, 2 or 3 in place of eta and holds."),
@@ -106,6 +127,8 @@ def sample_command(
 
       multidrift sample --method multistep --eta 0 --steps 20 --out folder/
 
+      multidrift sample --method ladder-multistep --levels f2,f5 --steps 10
+
       multidrift sample --method multilevel --levels f1,f5 --calls 80,20 --steps 80
 
       multidrift sample --method picard --eta 0 --coarse auto --steps 60
@@ -116,14 +139,16 @@ def sample_command(
     networks = _ladder(ladder).to(device)
     model = networks if level is None else networks[level]
     spacing = cast("Grid | None", grid)
+    names = None if levels is None else tuple(levels.split(","))
     chosen: Method
     match method:
         case MethodName.euler:
             chosen = Euler(steps, spacing)
         case MethodName.multistep:
             chosen = Multistep(steps, spacing, order=order)
+        case MethodName.ladder_multistep:
+            chosen = LadderMultistep(steps, spacing, levels=names, substeps=substeps)
         case MethodName.multilevel:
-            names = None if levels is None else tuple(levels.split(","))
             chosen = Multilevel(
                 steps,
                 spacing,
@@ -143,7 +168,7 @@ def sample_command(
             console.print(_outlook(expected, level or networks.top))
         case MethodName.poisson:
             firing = cast("SubstepDraws", draws or "independent")
-            chosen = PoissonMidpoint(steps, spacing, substeps=substeps, draws=firing)
+            chosen = PoissonMidpoint(steps, spacing, substeps=_SUBSTEPS if substeps is None else substeps, draws=firing)
     process = _process(networks, eta, cast("Holds", holds), variant)
     picture = _is_picture(out)
     takes = "a picture file in an existing folder" if picture else "a folder, or a name that ends in .png or .jpg"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from multidrift.schedules.schedule import Schedule
 # is 3% and 9% away from the largest at these places), while a wrong `predicts` is 25% away or more.
 _LARGEST_MISMATCH = 0.2
 _WEAK_SIGNAL = -1.0  # λ
+GAUSSIAN = "gaussian"  # what methods call the closed form below all levels
 
 
 class Ladder:
@@ -33,7 +35,8 @@ class Ladder:
 
     - `levels`: the Denoisers, or gradients of log-densities; `names`: one name a level, by default each one's own
     - `costs`: seconds per call of each level, where they were measured (`Ladder.measured`)
-    - `gaussian`: a Gaussian with the data's mean and covariance, below all levels; it is no level of the ladder
+    - `gaussian`: a Gaussian with the data's mean and covariance, below all levels; it is no level of the ladder, but
+      methods that take levels take it by the name "gaussian", at no cost
     - `covariances`: how its drifts vary together, one a process: what coefficients of LadderMultistep are fitted to
 
     Raises MultidriftError on an empty ladder, repeated names, and levels of different schedules or shapes.
@@ -120,6 +123,28 @@ class Ladder:
         """The covariance of these levels' drifts on a process, or None where none was measured."""
         settings, ladder = process.to_dict(), {name: level.fingerprint for name, level in levels.items()}
         return next((c for c in self.covariances if c.serves(settings, ladder)), None)
+
+    def with_gaussian(self) -> dict[str, Drift]:
+        """All levels by name, cheapest first; below them "gaussian", the closed form, where the ladder has it."""
+        if self.gaussian is None or GAUSSIAN in self._levels:
+            return dict(self._levels)
+        return {GAUSSIAN: self.gaussian, **self._levels}
+
+    def choose(self, names: str | Sequence[str], argument: str = "levels", *, below: bool = False) -> dict[str, Drift]:
+        """The named levels, "gaussian" among them; `below`: of those below the top one alone.
+
+        Raises MultidriftError, naming `argument`, on names the ladder does not have and levels that are not cheapest
+        first.
+        """
+        known = {n: level for n, level in self.with_gaussian().items() if not (below and n == self.top)}
+        listed = (names,) if isinstance(names, str) else tuple(names)
+        which = "levels below the top one: " if below else "levels out of "
+        there = all(name in known for name in listed)
+        require(there, argument, names, f"{which}{', '.join(known) or 'there are none'}")
+        places = [list(known).index(name) for name in listed]
+        rising = bool(places) and all(a < b for a, b in pairwise(places))
+        require(rising, argument, names, f"different levels, cheapest first, out of {', '.join(known)}")
+        return {name: known[name] for name in listed}
 
     def __getitem__(self, name: str) -> Drift:
         require(name in self._levels, "level", name, ", ".join(self.names))

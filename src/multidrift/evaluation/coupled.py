@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +13,12 @@ from torch import Tensor
 from multidrift.basics.errors import require
 from multidrift.drifts.ladder import Ladder
 from multidrift.methods.euler import Euler
+from multidrift.methods.ladder_multistep.walk import LadderMultistep
 from multidrift.methods.method import Method
 from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.multistep import Multistep
 from multidrift.processes.diffusion import Diffusion
+from multidrift.processes.process import Process
 from multidrift.runs.result import State
 from multidrift.sampling import sample
 
@@ -111,12 +114,19 @@ def _outcome(
 
 
 def equal_cost(
-    ladder: Ladder, budget: float, steps: int, levels: tuple[str, str], plan_seeds: Iterable[int] = range(3)
+    ladder: Ladder,
+    process: Process,
+    budget: float,
+    steps: int,
+    levels: tuple[str, str],
+    corrected: tuple[str, str],
+    plan_seeds: Iterable[int] = range(3),
 ) -> list[Contender]:
     """Contenders that all cost what `budget` calls of the top level cost, by the ladder's measured seconds.
 
-    Euler and Multistep on the top level, and Multilevel of two levels over `steps` steps with each draw. Raises where
-    the budget does not even pay for the cheap level's steps.
+    Euler and Multistep on the top level, Multilevel of two `levels` over `steps` steps with each draw, and
+    LadderMultistep of two levels, `corrected`, with as many calls of the top one as the budget pays. Raises where the
+    budget does not even pay for the cheap levels' steps.
     """
     require(ladder.costs is not None, "ladder", ladder, "one with measured costs (Ladder.measured)")
     assert ladder.costs is not None
@@ -131,4 +141,27 @@ def equal_cost(
         Contender("Multilevel, independent", Multilevel(steps, levels=levels, calls=calls, draws="independent"), seeds),
         Contender("Multilevel, systematic", Multilevel(steps, levels=levels, calls=calls), seeds),
         Contender("Multilevel, midpoint", Multilevel(steps, levels=levels, calls=calls, draws="midpoint")),
+        Contender(f"LadderMultistep, {'+'.join(corrected)}", affordable(ladder, process, budget, corrected)),
     ]
+
+
+def affordable(ladder: Ladder, process: Process, budget: float, levels: tuple[str, str]) -> LadderMultistep:
+    """LadderMultistep with as many calls of the top level as cost no more than `budget` calls of it alone do.
+
+    Everything that it leaves to the process is decided, so that its cost is that of this process. Raises where the
+    budget does not pay for 3 calls, and on a ladder without measured costs.
+    """
+    one = Euler(2).cost(ladder).seconds
+    require(one is not None, "ladder", ladder, "one with measured costs (Ladder.measured)")
+    assert one is not None
+    decided, found = LadderMultistep(3, levels=levels).for_model(ladder, process), None
+    for number in range(3, math.floor(budget) + 1):
+        method = replace(decided, steps=number)
+        seconds = method.cost(ladder).seconds
+        assert seconds is not None  # the costs were measured
+        if seconds > budget * one / 2:
+            break
+        found = method
+    require(found is not None, "budget", budget, f"more calls, for 3 of {levels[1]} and those of {levels[0]} between")
+    assert found is not None
+    return found

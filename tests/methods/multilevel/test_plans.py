@@ -256,7 +256,7 @@ def test_a_plan_for_something_else_is_refused(ladder, mixture, ddpm):
     for names in (("a", "b"), ("b", "a", "c")):
         with pytest.raises(md.MultidriftError, match=f"plan: made for levels a, b, c, not {', '.join(names)}"):
             md.sample(md.Ladder([ladder[name] for name in names]), every)
-    with pytest.raises(md.MultidriftError, match="level: got 'c'; it takes a, b"):
+    with pytest.raises(md.MultidriftError, match="levels: got .*'c'.*; it takes levels out of a, b"):
         md.sample(md.Ladder([ladder["a"], ladder["b"]]), plan)
     moved = json.loads(json.dumps(plan.times))
     moved[3] += 0.5

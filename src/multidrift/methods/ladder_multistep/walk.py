@@ -12,7 +12,7 @@ from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.drift import Drift
-from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.ladder import GAUSSIAN, Ladder
 from multidrift.drifts.model import AnyModel, Model, as_model, process_for
 from multidrift.methods.ladder_multistep.nodes import cell_nodes
 from multidrift.methods.ladder_multistep.paths import measure_covariance
@@ -25,7 +25,6 @@ from multidrift.runs.plan import Plan
 from multidrift.runs.result import State
 from multidrift.runs.run import Run
 
-_GAUSSIAN = "gaussian"
 _SUBSTEPS = {True: 3, False: 1}  # with and without noise, measured on digits
 _CHEAP = 0.125  # of the top level's cost: the most that a level chosen by itself may cost
 
@@ -108,9 +107,9 @@ class LadderMultistep(Method):
         """With the levels and the start decided, and the covariance where the ladder has one for the process."""
         levels = self.levels or _chosen(model)
         free = isinstance(model, Ladder) and model.gaussian is not None
-        start = self.start or (_GAUSSIAN if free else levels[-1])
+        start = self.start or (GAUSSIAN if free else levels[-1])
         require(
-            start == levels[-1] or (free and start == _GAUSSIAN), "start", start, f"None, {levels[-1]!r} or 'gaussian'"
+            start == levels[-1] or (free and start == GAUSSIAN), "start", start, f"None, {levels[-1]!r} or 'gaussian'"
         )
         method = replace(self, levels=levels, start=start)
         if process is not None and self.substeps is None:
@@ -128,13 +127,8 @@ class LadderMultistep(Method):
                 method.levels == (model.name,), "levels", method.levels, f"None or ({model.name!r},): it is one network"
             )
             return {model.name: model}
-        known = ({} if model.gaussian is None else {_GAUSSIAN: model.gaussian}) | {n: model[n] for n in model.names}
-        for name in method.levels:
-            require(name in known, "levels", method.levels, f"levels of {', '.join(known)}")
-        order = [list(known).index(name) for name in method.levels]
-        require(order == sorted(set(order)), "levels", method.levels, "a cheap level and a better one, in this order")
-        used = {method.start, *method.levels}
-        return {name: drift for name, drift in known.items() if name in used}
+        used = {method.start, *model.choose(method.levels)}
+        return {name: drift for name, drift in model.with_gaussian().items() if name in used}
 
     def grid_for(self, process: Process) -> Floats:
         """The first time, the nodes and the last time; of Langevin dynamics the last is a node."""
@@ -158,9 +152,8 @@ class LadderMultistep(Method):
         if method.cheap is not None:
             walked = cells - int(not method.calls_at_start and method.cheap != method.start)
             inside = ((self.substeps or _SUBSTEPS[True]) - 1) * walked
-            calls[method.cheap] = float(
-                inside + cells * (2 if self.reevaluate else 1) + int(diffusion) + int(method.cheap == method.start)
-            )
+            ends = int(diffusion) + int(method.calls_at_start or method.cheap == method.start)
+            calls[method.cheap] = float(inside + cells * (2 if self.reevaluate else 1) + ends)
         return calls
 
     def plan_for(self, model: Model, process: Process, times: Floats, seed: int, samples: Sequence[int]) -> Plan:
@@ -263,7 +256,7 @@ def _chosen(model: Model) -> tuple[str, ...]:
     if not isinstance(model, Ladder):
         return (model.name,)
     if len(model) == 1:
-        return (model.top,) if model.gaussian is None else (_GAUSSIAN, model.top)
+        return (model.top,) if model.gaussian is None else (GAUSSIAN, model.top)
     if model.costs is None:
         raise MultidriftError(
             "levels: got None; it takes the names of a cheap level and the top one, or a ladder with measured costs, "
@@ -271,4 +264,4 @@ def _chosen(model: Model) -> tuple[str, ...]:
         )
     seconds = model.costs.seconds
     cheap = [name for name in model.names[:-1] if seconds[name] <= _CHEAP * seconds[model.top]]
-    return (cheap[-1], model.top) if cheap else (model.top,) if model.gaussian is None else (_GAUSSIAN, model.top)
+    return (cheap[-1], model.top) if cheap else (model.top,) if model.gaussian is None else (GAUSSIAN, model.top)

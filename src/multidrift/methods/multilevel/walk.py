@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -38,7 +37,8 @@ from multidrift.runs.run import Run
 class Multilevel(DrawingMethod):
     """Euler with D estimated by Σ_k (B_k/p_k)(D^k − D^{k−1}), D^0 = 0: the big networks are called rarely.
 
-    - `levels`: names of the ladder's levels to use, cheapest first; all by default
+    - `levels`: names of the ladder's levels to use, cheapest first; all by default. "gaussian", the ladder's closed
+      form, may be the lowest: it costs nothing
     - `calls`: expected number of times each level's difference fires, the final call of the top level included; or
       `probabilities`: one for all, one a level, or one a step and level, [increments, levels], without the final call
       (increments are steps − 1; of Langevin dynamics steps)
@@ -75,12 +75,7 @@ class Multilevel(DrawingMethod):
         """The chosen levels of a ladder, cheapest first."""
         if not isinstance(model, Ladder):
             raise MultidriftError(f"model: got {model!r}; Multilevel takes an md.Ladder of several networks")
-        names = model.names if self.levels is None else tuple(self.levels)
-        chosen = {name: model[name] for name in names}
-        ordered = [model.names.index(name) for name in names]
-        rising = bool(names) and all(a < b for a, b in pairwise(ordered))
-        require(rising, "levels", names, f"different levels, cheapest first, out of {', '.join(model.names)}")
-        return chosen
+        return model.choose(model.names if self.levels is None else self.levels)
 
     def probability_table(self, model: Model) -> Floats:
         """P of each step and level, float64 [increments, levels]."""

@@ -165,14 +165,8 @@ class Picard(Method):
         if not self.coarse_levels:
             return super().levels_of(model)
         model = _ladder(self.coarse, model)
-        below = {name: model[name] for name in model.names[:-1]}
-        if "gaussian" not in below and model.gaussian is not None:
-            below = {"gaussian": model.gaussian} | below
-        known = all(name in below for name in self.coarse_levels)
-        require(known, "coarse", self.coarse, f"levels below the top one: {', '.join(below) or 'there are none'}")
-        places = [list(below).index(name) for name in self.coarse_levels]
-        require(places == sorted(set(places)), "coarse", self.coarse, "different levels, cheapest first")
-        return {name: below[name] for name in self.coarse_levels} | {model.top: model[model.top]}
+        assert isinstance(self.coarse, str | tuple)  # a Coarse was taken apart
+        return model.choose(self.coarse, "coarse", below=True) | {model.top: model[model.top]}
 
     def walk(self, run: Run) -> Iterator[State]:
         """The rounds, then the last evaluation of a diffusion."""
