@@ -104,7 +104,7 @@ def test_systematic_weights_are_unbiased_at_every_step_and_bounded(p, lengths):
     assert greatest < 2.0
 
 
-# Probabilities in twentieths: what fires changes with the offset at twentieths only, so that 20 offsets give exact means.
+# Probabilities in twentieths: what fires changes with the offset at twentieths only, so 20 offsets give exact means.
 TWENTIETHS = {
     "even": [5] * 9,
     "high": [19, 18, 17, 13, 12, 11, 19, 19],
