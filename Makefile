@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 EXTRAS := diffusers,report,eval,train,arviz,docs,dev
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench mutants clean
 
 demo: .venv/ready
 	$(BIN)/multidrift demo --out out
@@ -24,8 +24,14 @@ docs: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
 
+# Hours for all files; MUTANTS='multidrift.methods.multilevel.draws.*' takes those of one. A run that was stopped goes on.
+mutants: .venv/ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[mutants]"
+	$(BIN)/mutmut run --max-children 2 $(MUTANTS)
+	$(BIN)/mutmut results
+
 clean:
-	rm -rf .venv out site
+	rm -rf .venv out site mutants
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -104,6 +104,47 @@ def test_systematic_weights_are_unbiased_at_every_step_and_bounded(p, lengths):
     assert greatest < 2.0
 
 
+# Probabilities in twentieths: what fires changes with the offset at twentieths only, so 20 offsets give exact means.
+TWENTIETHS = {
+    "even": [5] * 9,
+    "high": [19, 18, 17, 13, 12, 11, 19, 19],
+    "uneven": [3, 7, 12, 5, 16, 9, 2, 11],
+    "certain": [6, 6, 20, 20, 20, 7, 9],
+    "dips": [12, 19, 13, 18, 14, 19, 12],
+}
+
+
+@pytest.mark.parametrize("name", TWENTIETHS)
+@pytest.mark.parametrize("base", [1.0, 0.5, 2.0, -3.0])
+def test_means_of_systematic_weights_are_exactly_one(name, base):
+    """Also: neighbours weigh 1 where the others make up for the rest by a factor of 2 at the most, or all alike do."""
+    p = np.array(TWENTIETHS[name]) / 20
+    lengths = base ** np.arange(len(p)) if base > 0 else np.where(np.arange(len(p)) % 2, -base, 1.0)
+    beside, alone = unbiasing(p, lengths)
+    draws = [fire("systematic", p, np.array([offset])) for offset in (np.arange(20) + 0.5) / 20]
+    weights = [weigh("systematic", fires, p, lengths, np.stack([beside, alone])) for fires in draws]
+    np.testing.assert_allclose(np.mean(weights, axis=0), 1.0, rtol=1e-7)
+    kept = beside == 1.0
+    assert np.all(alone[kept] <= 2.0 + 1e-7)
+    np.testing.assert_array_equal(beside[~kept], alone[~kept])
+
+
+def test_less_than_one_expected_firing_weighs_one_over_p():
+    """With one expected or more, a cell: here the only firing stands for the whole run."""
+    lengths, fires = np.array([1.0, 2.0, 3.0, 4.0]), np.array([False, True, False, False])
+    for draws in ("systematic", "cells", "midpoint"):
+        np.testing.assert_allclose(weigh(draws, fires, np.full(4, 0.125), lengths), [0, 8, 0, 0])
+    for p in (0.25, 0.4):
+        np.testing.assert_allclose(weigh("cells", fires, np.full(4, p), lengths), [0, 5, 0, 0])
+
+
+def test_factors_that_are_given_are_taken():
+    p, lengths = np.full(9, 0.5), np.ones(9)
+    fires = fire("systematic", p, np.array([0.3]))
+    twice = weigh("systematic", fires, p, lengths, np.full((2, 9), 2.0))
+    np.testing.assert_array_equal(twice, 2.0 * weigh("cells", fires, p, lengths))
+
+
 def test_the_last_cells_are_what_is_corrected():
     """Cells of the first and last four steps weigh 5/8 to 11/8 on average, at p = 1/4; the others weigh 1."""
     beside, alone = unbiasing(np.full(80, 0.25), np.ones(80))
