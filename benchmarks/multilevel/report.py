@@ -19,6 +19,7 @@ from multidrift.report.comparison import write_figure
 
 PROCESSES = {"sde": "SDE", "ode": "ODE"}
 PEER = "best of diffusers"
+EVEN = 1.1  # costs that differ by less are called even: intervals are wider than that
 MISSING = "Not measured yet: `python -m benchmarks.multilevel`."
 
 
@@ -212,7 +213,8 @@ def verdict() -> str:
     if not own:
         return MISSING
     middle = float(np.median(own))
-    word, below = "loses to" if middle < 1 else "is ahead of", sum(f < 1 for f in own)
+    word = "loses to" if middle < 1 / EVEN else "is ahead of" if middle > EVEN else "comes out even with"
+    below = sum(f < 1 for f in own)
     return (
         f"The paper's own, independent draw {word} SDE-DPM-Solver++(2M) on this ladder: at equal mean error the solver "
         f"costs {middle:.2f} times as much (median of {len(own)} settings; below 1 in {below} of them)."
