@@ -21,7 +21,7 @@ from multidrift.methods.catalogue import METHODS
 def command(*arguments, **settings):
     return subprocess.run(
         [sys.executable, "-m", "multidrift.cli.app", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False, **settings,
+        capture_output=True, text=True, timeout=600, check=False, **settings,
     )  # fmt: skip
 
 
