@@ -9,6 +9,7 @@ from PIL import Image
 import multidrift as md
 from multidrift.drifts.costs import Costs
 from multidrift.evaluation.coupled import Contender, affordable, compare, equal_cost, squared_distances
+from multidrift.evaluation.demonstration import contenders
 from multidrift.report.comparison import error_plot, picture, table
 
 pytestmark = pytest.mark.filterwarnings("ignore::multidrift.methods.advice.PlanWarning")
@@ -51,6 +52,17 @@ def test_a_budget_of_too_few_calls_is_refused(ladder, ddpm):
         affordable(ladder, process, 3, LEVELS)
     with pytest.raises(md.MultidriftError, match="ladder: got .*measured"):
         affordable(md.Ladder(list(ladder)), process, 30, LEVELS)
+
+
+def test_the_demonstration_bears_costs_of_a_busy_machine(ddpm):
+    """Where a small network costs nearly what the big one does, fewer steps of it are taken; nothing is refused."""
+    ladder = md.Ladder.bundled("digits")
+    for f1, f2 in ((0.02, 0.1), (0.3, 0.5), (0.6, 0.6)):
+        costs = Costs({"f1": f1, "f2": f2, "f3": 1.0, "f4": 1.0, "f5": 1.0, "gaussian": 0.01}, 2, "test")
+        process = md.Diffusion(ddpm)
+        for budget, group in contenders(md.Ladder(list(ladder), costs=costs), process).items():
+            assert len(group) == 5
+            assert all(c.method.cost(ladder).calls["f5"] <= budget for c in group)
 
 
 def test_a_bar_counts_the_states_that_a_run_yields(ladder, ddpm):

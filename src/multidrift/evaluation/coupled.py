@@ -124,8 +124,8 @@ def equal_cost(
 ) -> list[Contender]:
     """Contenders that all cost what `budget` calls of the top level cost, by the ladder's measured seconds.
 
-    Euler and Multistep on the top level, Multilevel of two `levels` over `steps` steps with each draw, and
-    LadderMultistep of two levels, `corrected`, with as many calls of the top one as the budget pays. Raises where the
+    Euler and Multistep on the top level, Multilevel of two `levels` over `steps` steps with two draws (the paper's and
+    ours), and LadderMultistep of two, `corrected`, with as many top calls as the budget pays. Raises where the
     budget does not even pay for the cheap levels' steps.
     """
     require(ladder.costs is not None, "ladder", ladder, "one with measured costs (Ladder.measured)")
@@ -139,7 +139,6 @@ def equal_cost(
         Contender(f"Euler, {ladder.top} alone", Euler(number)),
         Contender(f"Multistep, {ladder.top} alone", Multistep(number)),
         Contender("Multilevel, independent", Multilevel(steps, levels=levels, calls=calls, draws="independent"), seeds),
-        Contender("Multilevel, systematic", Multilevel(steps, levels=levels, calls=calls), seeds),
         Contender("Multilevel, midpoint", Multilevel(steps, levels=levels, calls=calls, draws="midpoint")),
         Contender(f"LadderMultistep, {'+'.join(corrected)}", affordable(ladder, process, budget, corrected)),
     ]

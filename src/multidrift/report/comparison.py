@@ -10,7 +10,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError
@@ -36,7 +36,7 @@ def picture(reference: Tensor, title: str, outcomes: Sequence[Outcome], path: Pa
         shown = o.errors[0]  # the samples in the row are those of the first plan seed
         caption = f"{o.seconds:.1f} s    mean squared error {shown.mean():.4f}    median {shown.median():.4f}"
         rows.append((o.label, caption, o.samples, shown))
-    figure = Figure(figsize=(0.62 * columns + 2.6, 0.98 * len(rows)), dpi=130, facecolor="white")
+    figure = Figure(figsize=(0.72 * max(columns, 6) + 2.6, 0.98 * len(rows)), dpi=130, facecolor="white")
     for index, (label, caption, samples, errors) in enumerate(rows):
         axes = figure.add_subplot(len(rows), 1, index + 1)
         axes.imshow(_strip(samples[:columns]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -89,7 +89,14 @@ def table(outcomes: Sequence[Outcome], title: str) -> Table:
     Where measured and planned seconds differ by more than a fifth, both stand there, and a note under the table.
     """
     names = sorted({name for outcome in outcomes for name in outcome.calls})
-    result = Table("method", "seconds", *(f"{n} calls" for n in names), "mean error", "median error", title=title)
+    result = Table(
+        Column("method", no_wrap=True),
+        "seconds",
+        *(f"{n} calls" for n in names),
+        "mean error",
+        "median error",
+        title=title,
+    )
     for o in outcomes:
         spread = f" ± {o.spread:.4f}" if o.spread else ""
         calls = (f"{o.calls[name]:.0f}" if name in o.calls else "–" for name in names)
