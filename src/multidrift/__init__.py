@@ -13,7 +13,7 @@ from multidrift.methods.catalogue import method_from_dict
 from multidrift.methods.euler import Euler
 from multidrift.methods.ladder_multistep.walk import LadderMultistep
 from multidrift.methods.ladder_multistep.weights import CellWeights
-from multidrift.methods.method import Method
+from multidrift.methods.method import GridMethod, Method
 from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.multistep import Multistep
 from multidrift.methods.picard.forecast import Forecast, critical_path, forecasts
@@ -45,6 +45,7 @@ __all__ = [
     "Forecast",
     "GaussianDenoiser",
     "GaussianMixture",
+    "GridMethod",
     "Ladder",
     "LadderMultistep",
     "LangevinDrift",

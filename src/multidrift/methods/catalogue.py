@@ -30,4 +30,4 @@ def method_from_dict(values: Mapping[str, object]) -> Method:
     unknown = sorted(set(settings) - {f.name for f in fields(kind)})
     if unknown:
         raise MultidriftError(f"method: {kind.__name__} has no setting {', '.join(unknown)}")
-    return kind(**settings)  # type: ignore[arg-type]  # checked by the method itself
+    return kind(**settings)  # checked by the method itself

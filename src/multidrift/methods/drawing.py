@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.model import Model
-from multidrift.methods.method import Method
+from multidrift.methods.method import GridMethod
 from multidrift.processes.process import Process
 from multidrift.runs.plan import Plan, counted_calls
 
 
 @dataclass(frozen=True)
-class DrawingMethod(Method):
+class DrawingMethod(GridMethod):
     """A method that draws: a run of it follows a plan, and has keys for choices that are made as it goes."""
 
     @abstractmethod

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from multidrift.methods.method import Method
+from multidrift.methods.method import GridMethod
 from multidrift.runs import update
 from multidrift.runs.result import State
 from multidrift.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Euler(Method):
+class Euler(GridMethod):
     """Hold D over every step: z ← z + Δτ·D(x, t) + ΔW. Order 1; `steps` calls of one network.
 
     With `Diffusion` this is DDIM (η = 0, holds="data"), DDPM with the posterior variance, which is also

@@ -31,50 +31,29 @@ class Cost:
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """A way to walk along a grid of times.
-
-    - `steps`: number of distinct times, at least 2 (Langevin: of steps, the horizon/h), or `times`: the times
-      themselves, from the start on
-    - `grid`: how the times are spaced (`md.grid_times`); None: as suits the process's schedule and η best
-      (`process.own_grid`); `integer`: round them to training steps
-    """
-
-    steps: int | None = None
-    grid: Grid | None = None
-    times: Sequence[float] | None = None
-    integer: bool = False
-
-    def __post_init__(self) -> None:
-        require(self.grid is None or self.grid in GRIDS, "grid", self.grid, f"None, {', '.join(GRIDS)}")
-        if self.times is None:
-            require(self.steps is not None, "steps", None, "a number of steps, or times=")
-            assert self.steps is not None
-            require(type(self.steps) is int and self.steps >= 2, "steps", self.steps, "an integer of at least 2")
-        else:
-            object.__setattr__(self, "times", tuple(float(t) for t in self.times))
-            require(self.steps in (None, len(self.times)), "steps", self.steps, f"{len(self.times)}, as times= has")
+    """A way to walk along a grid of times: what `md.sample` asks of any. Most are a `GridMethod`."""
 
     @property
+    @abstractmethod
     def number_of_evaluations(self) -> int:
         """How often one network is evaluated in a row: once a time of the grid, the final call included."""
-        number = self.steps if self.times is None else len(self.times)
-        assert number is not None
-        return number
+
+    @abstractmethod
+    def grid_for(self, process: Process) -> Floats:
+        """The times of a run of `process`, from its start to its end, float64."""
+
+    @abstractmethod
+    def spacing(self, process: Process) -> Grid | None:
+        """The name of the grid of a run of `process`; None for explicit times."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, object]:
+        """The settings as plain values."""
 
     @property
     def order(self) -> int:
         """The power of the step by which the error falls without noise, all levels called at every step."""
         return 1
-
-    def grid_for(self, process: Process) -> Floats:
-        """The times of a run of `process`, from its start to its end, float64."""
-        if self.times is not None:
-            return process.nodes_through(self.times, integer=self.integer)
-        return process.nodes(self.number_of_evaluations, self.grid or process.own_grid, integer=self.integer)
-
-    def spacing(self, process: Process) -> Grid | None:
-        """The name of the grid of a run of `process`; None for explicit times."""
-        return None if self.times is not None else self.grid or process.own_grid
 
     def for_model(self, model: Model, process: Process | None = None) -> Method:
         """The method with all that it leaves to the model, and to the process where it is given, decided."""
@@ -144,7 +123,46 @@ class Method(ABC):
     def walk(self, run: Run) -> Iterator[State]:
         """Take the run from its start to its end, yielding after every evaluation."""
 
+
+@dataclass(frozen=True)
+class GridMethod(Method):
+    """A method whose first settings are its grid.
+
+    - `steps`: number of distinct times, at least 2 (Langevin: of steps, the horizon/h), or `times`: the times
+      themselves, from the start on
+    - `grid`: how the times are spaced (`md.grid_times`); None: as suits the process's schedule and η best
+      (`process.own_grid`); `integer`: round them to training steps
+    """
+
+    steps: int | None = None
+    grid: Grid | None = None
+    times: Sequence[float] | None = None
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.grid is None or self.grid in GRIDS, "grid", self.grid, f"None, {', '.join(GRIDS)}")
+        if self.times is None:
+            require(self.steps is not None, "steps", None, "a number of steps, or times=")
+            assert self.steps is not None
+            require(type(self.steps) is int and self.steps >= 2, "steps", self.steps, "an integer of at least 2")
+        else:
+            object.__setattr__(self, "times", tuple(float(t) for t in self.times))
+            require(self.steps in (None, len(self.times)), "steps", self.steps, f"{len(self.times)}, as times= has")
+
+    @property
+    def number_of_evaluations(self) -> int:
+        number = self.steps if self.times is None else len(self.times)
+        assert number is not None
+        return number
+
+    def grid_for(self, process: Process) -> Floats:
+        if self.times is not None:
+            return process.nodes_through(self.times, integer=self.integer)
+        return process.nodes(self.number_of_evaluations, self.grid or process.own_grid, integer=self.integer)
+
+    def spacing(self, process: Process) -> Grid | None:
+        return None if self.times is not None else self.grid or process.own_grid
+
     def to_dict(self) -> dict[str, object]:
-        """The settings as plain values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {"method": type(self).__name__} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from multidrift.basics.errors import require
-from multidrift.methods.method import Method
+from multidrift.methods.method import GridMethod
 from multidrift.processes.intervals import Interval
 from multidrift.processes.process import Process
 from multidrift.runs import update
@@ -20,7 +20,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
 @dataclass(frozen=True)
-class Multistep(Method):
+class Multistep(GridMethod):
     """Extrapolate D from its last values, then take Euler's step; `steps` calls of one network.
 
     `order` 1 is Euler, 2 is DPM-Solver++(2M) (η = 0) or its SDE form (η > 0), 3 integrates the parabola through the

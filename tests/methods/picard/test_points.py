@@ -20,7 +20,7 @@ def points_of(monkeypatch):
         monkeypatch.setattr(picard, "Points", lambda run, scale: seen.append((run, scale)) or Points(run, scale))
         md.sample(model, md.Picard(steps, rounds=1), process, count=1, shape=(2,), **F64)
         points = Points(*seen[0])
-        points.advance(np.array([points.steps]))
+        points.advance(np.array([points.increments]))
         return points
 
     return made

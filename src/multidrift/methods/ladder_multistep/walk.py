@@ -17,7 +17,7 @@ from multidrift.drifts.model import AnyModel, Model, as_model, process_for
 from multidrift.methods.ladder_multistep.nodes import cell_nodes
 from multidrift.methods.ladder_multistep.paths import measure_covariance
 from multidrift.methods.ladder_multistep.weights import Cell, CellWeights, Factor, closed_form, fitted
-from multidrift.methods.method import Method
+from multidrift.methods.method import GridMethod
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.process import Process
 from multidrift.runs import update
@@ -30,7 +30,7 @@ _CHEAP = 0.125  # of the top level's cost: the most that a level chosen by itsel
 
 
 @dataclass(frozen=True)
-class LadderMultistep(Method):
+class LadderMultistep(GridMethod):
     """Call the top level at few nodes, interpolate it over the cells between them, and walk them with a cheap level.
 
     - `steps`: calls of the top level; `levels`: (cheap, top), names of the ladder or "gaussian", its closed form;

@@ -54,11 +54,11 @@ class Secant(Held):
 
     def __init__(self, points: Points) -> None:
         super().__init__(points)
-        self.stops = range(points.steps)
+        self.stops = range(points.increments)
         self._states = self._positions().clone()
         self._moved = torch.zeros_like(self._states)  # x_n − x'
         self._turned = torch.zeros_like(self.values)  # B_n − B'
-        self._known: NDArray[np.bool_] = np.zeros((points.steps, points.count), dtype=np.bool_)
+        self._known: NDArray[np.bool_] = np.zeros((points.increments, points.count), dtype=np.bool_)
 
     def _positions(self, first: int = 0, last: int | None = None) -> Tensor:
         """The states as they are now; of a process with velocities, on which B does not depend, their positions."""

@@ -35,28 +35,28 @@ class Front:
     - `unconverged`: the largest change of points that were given up on
     """
 
-    def __init__(self, steps: int, count: int) -> None:
-        self.steps, self.count = steps, count
+    def __init__(self, increments: int, count: int) -> None:
+        self.increments, self.count = increments, count
         self.settled = np.zeros(count, dtype=np.intp)
         self.ends = np.zeros(count, dtype=np.intp)
         self.unconverged = 0.0
-        self._rounds = np.zeros((steps, count), dtype=np.intp)  # that the point after each step was open
+        self._rounds = np.zeros((increments, count), dtype=np.intp)  # that the point after each step was open
 
     @property
     def done(self) -> bool:
         """Whether every point of every sample is settled."""
-        return bool(np.all(self.settled == self.steps))
+        return bool(np.all(self.settled == self.increments))
 
     def open(self, first: Indices | None = None) -> Mask:
         """[N, count]: at which steps of which sample D is needed: from `first` (by default the settled point) on."""
         first = self.settled if first is None else first
-        steps = np.arange(self.steps)[:, None]
+        steps = np.arange(self.increments)[:, None]
         return (steps >= first) & (steps < self.ends)
 
     def advance(self, ends: Indices) -> Indices:
         """Open the points up to `ends`; returns where each sample's new points begin."""
         before = np.maximum(self.ends, self.settled)
-        self.ends = np.where(self.settled < self.steps, ends, self.steps)
+        self.ends = np.where(self.settled < self.increments, ends, self.increments)
         return before
 
     def settle(self, changes: Floats, tolerance: float, most_rounds: int, *, by_rounds: bool = False) -> float:
@@ -72,10 +72,12 @@ class Front:
         moved = changes > tolerance
         going = opened if by_rounds else moved
         first_moved = np.where(going.any(axis=0), going.argmax(axis=0) + 1, self.ends)
-        worn = np.where(opened & (self._rounds >= most_rounds), np.arange(1, self.steps + 1)[:, None], 0).max(axis=0)
-        given_up = moved & (np.arange(1, self.steps + 1)[:, None] > first_moved) & (self._rounds >= most_rounds)
+        worn = np.where(opened & (self._rounds >= most_rounds), np.arange(1, self.increments + 1)[:, None], 0).max(
+            axis=0
+        )
+        given_up = moved & (np.arange(1, self.increments + 1)[:, None] > first_moved) & (self._rounds >= most_rounds)
         self.unconverged = max(self.unconverged, float(np.where(given_up, changes, 0.0).max()))
-        self.settled = np.where(self.settled < self.steps, np.maximum(first_moved, worn), self.steps)
+        self.settled = np.where(self.settled < self.increments, np.maximum(first_moved, worn), self.increments)
         return float(changes.max())
 
 

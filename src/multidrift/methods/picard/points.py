@@ -45,9 +45,9 @@ class Points:
 
     def __init__(self, run: Run, scale: Floats) -> None:
         self.run, self.scale = run, scale
-        self.steps, self.count = len(run.times) - 1, len(run.start)
-        self.x = run.start.unsqueeze(0).repeat(self.steps + 1, *(1,) * run.start.ndim)
-        self.front = Front(self.steps, self.count)
+        self.increments, self.count = len(run.times) - 1, len(run.start)
+        self.x = run.start.unsqueeze(0).repeat(self.increments + 1, *(1,) * run.start.ndim)
+        self.front = Front(self.increments, self.count)
         self._noise = torch.zeros_like(self.x[1:]) if run.path is not None else None
         self._noise_read = 0
         own = run.process.intervals(run.times[:-1], run.times[1:])

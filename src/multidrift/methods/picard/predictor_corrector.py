@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import cast
@@ -26,9 +26,10 @@ from multidrift.runs.guard import FiniteGuard
 from multidrift.runs.marginals import MarginalGuard
 from multidrift.runs.result import State
 from multidrift.runs.run import Run
+from multidrift.schedules.grids import Grid
 
 
-@dataclass(frozen=True, init=False, kw_only=True)
+@dataclass(frozen=True)
 class PredictorCorrector(Method):
     """Solve the ODE block by block; after each, run Langevin dynamics on the density at the block's end.
 
@@ -42,26 +43,31 @@ class PredictorCorrector(Method):
 
     predictor: Picard
     corrector: Picard
-    dynamics: Underdamped
+    dynamics: Underdamped = field(default_factory=lambda: Underdamped(horizon=1.0, friction=2.0))
 
-    def __init__(
-        self,
-        predictor: Picard | Mapping[str, object],
-        corrector: Picard | Mapping[str, object],
-        dynamics: Underdamped | Mapping[str, object] = Underdamped(horizon=1.0, friction=2.0),  # noqa: B008 (frozen)
-    ) -> None:
-        parts = {"predictor": _picard(predictor), "corrector": _picard(corrector)}
-        for name, part in parts.items():
+    def __post_init__(self) -> None:
+        """Parts that come from `to_dict`, as those of a saved plan do, are made again."""
+        for name in ("predictor", "corrector"):
+            part = _picard(getattr(self, name))
             require(isinstance(part, Picard), name, part, "an md.Picard")
             object.__setattr__(self, name, part)
-        dynamics = Underdamped.from_dict(dynamics) if isinstance(dynamics, Mapping) else dynamics
-        plain = isinstance(dynamics, Underdamped) and dynamics.preconditioner is None
-        require(plain, "dynamics", dynamics, "an md.Underdamped without a preconditioner")
-        object.__setattr__(self, "dynamics", dynamics)
+        saved: object = self.dynamics
+        if isinstance(saved, Mapping):
+            object.__setattr__(self, "dynamics", Underdamped.from_dict(saved))
+        plain = isinstance(self.dynamics, Underdamped) and self.dynamics.preconditioner is None
+        require(plain, "dynamics", self.dynamics, "an md.Underdamped without a preconditioner")
         require(self.corrector.coarse is None, "corrector", self.corrector, "an md.Picard without coarse=")
-        for field in fields(Method):
-            object.__setattr__(self, field.name, getattr(self.predictor, field.name))  # the grid is the predictor's
-        self.__post_init__()
+
+    @property
+    def number_of_evaluations(self) -> int:
+        """Those of the predictor, whose grid is the run's."""
+        return self.predictor.number_of_evaluations
+
+    def grid_for(self, process: Process) -> Floats:
+        return self.predictor.grid_for(process)
+
+    def spacing(self, process: Process) -> Grid | None:
+        return self.predictor.spacing(process)
 
     def to_dict(self) -> dict[str, object]:
         values: dict[str, object] = {"method": type(self).__name__}
@@ -92,7 +98,7 @@ class PredictorCorrector(Method):
         require(not run.process.noisy, "process", "noise", "a process without: Diffusion(schedule, eta=0)")
         schedule = run.process.model_schedule
         assert schedule is not None  # only diffusions are without noise
-        ends = [0, *block_boundaries(run.process, run.times, self.predictor.blocks, self.grid).tolist()]
+        ends = [0, *block_boundaries(run.process, run.times, self.predictor.blocks, self.predictor.grid).tolist()]
         # One long run, of which each block takes its part, so that no noise is used twice.
         dynamics = replace(self.dynamics, horizon=self.dynamics.horizon * (len(ends) - 1))
         path = BrownianPath(dynamics, run.noise_keys, run.start.shape[1:], run.start.dtype)

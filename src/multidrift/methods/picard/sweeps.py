@@ -65,19 +65,19 @@ class Level:
     def __init__(self, points: Points, level: str, every: int = 1) -> None:
         self.points, self.level, self.every = points, level, every
         self.used = points.like_drift()
-        self._known: Mask = np.zeros((points.steps, points.count), dtype=np.bool_)
-        self._heads = range(0, points.steps, every)
+        self._known: Mask = np.zeros((points.increments, points.count), dtype=np.bool_)
+        self._heads = range(0, points.increments, every)
 
     def begin(self, starts: Indices) -> None:
         self.run(Held(self.points), starts)
 
     def adopt(self, starts: Indices) -> None:
         opened = self.points.front.open(starts)
-        calls = opened & (np.arange(self.points.steps) % self.every == 0)[:, None]
+        calls = opened & (np.arange(self.points.increments) % self.every == 0)[:, None]
         if calls.any():
             found = self.points.drift(self.level, calls)
             self.used = found.where(self.points.mask(calls, found), self.used)
-        for step in range(self.points.steps):
+        for step in range(self.points.increments):
             self._hold(step, opened[step])
 
     def run(self, difference: Difference, starts: Indices) -> None:

@@ -15,7 +15,7 @@ from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model
-from multidrift.methods.method import Method
+from multidrift.methods.method import GridMethod
 from multidrift.methods.picard.anderson import Anderson
 from multidrift.methods.picard.difference import Held, Secant
 from multidrift.methods.picard.forecast import Forecast, forecast, forecasts
@@ -44,7 +44,7 @@ class Coarse:
 
 
 @dataclass(frozen=True)
-class Picard(Method):
+class Picard(GridMethod):
     """Euler's path found in parallel: each round evaluates D at all open time points and sums the steps anew.
 
     - `blocks`: number of blocks of equal length in λ (on grid "piadm" in the forward time of PIADM; Langevin: in
@@ -181,7 +181,7 @@ class Picard(Method):
         scale = np.ones_like(run.times) if self.absolute else run.process.noise_size(run.times)
         points = Points(run, scale)
         tolerance = self.tolerance if self.rounds is not None else self._checked_tolerance(run)
-        most_rounds = self.rounds or self.max_rounds or points.steps
+        most_rounds = self.rounds or self.max_rounds or points.increments
         sweep = self._sweep(points, run)
         first_states = self._first_states(points, sweep, run)
         boundaries = block_boundaries(run.process, run.times, self.blocks, self.grid)
@@ -232,7 +232,7 @@ class Picard(Method):
             return sweep.begin
         known = self.initial.on(run) if isinstance(self.initial, WarmStart) else None
         number = self.initial if isinstance(self.initial, int) else 1
-        coarse = Level(points, run.levels[-1], -(-points.steps // number))
+        coarse = Level(points, run.levels[-1], -(-points.increments // number))
 
         def first_states(starts: Indices) -> None:
             if known is None:
