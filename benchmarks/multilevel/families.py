@@ -68,7 +68,7 @@ def multilevel(names: tuple[str, ...], draws: Draws, grid: Grid, ladder: md.Ladd
 
     paid = [top for top in range(3, budget) if price(ladder, made(top + 1, top)) <= budget]
     found = [most_steps(lambda steps, top=top: made(steps, top), ladder, budget, top + 1) for top in paid]
-    best = min(found, key=lambda m: abs(m.number_of_steps / m.calls[-1] - STEPS_PER_TOP_CALL))
+    best = min(found, key=lambda m: abs(m.number_of_evaluations / m.calls[-1] - STEPS_PER_TOP_CALL))
     return replace(best, draws=draws)
 
 

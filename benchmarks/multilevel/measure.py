@@ -109,7 +109,7 @@ class Bench:
             "family": family.family,
             "label": family.label,
             "budget": budget,
-            "steps": budget if isinstance(method, Peer) else method.number_of_steps,
+            "steps": budget if isinstance(method, Peer) else method.number_of_evaluations,
             "calls": {name: statistics.fmean(c[name] for c in calls) for name in calls[0]},
             "errors": [[float(f"{e:.4g}") for e in row.tolist()] for row in errors],
         }
@@ -176,7 +176,7 @@ def main(
                 "benchmark": "multilevel",
                 "machine": machine(device),
                 "count": count,
-                "reference_steps": reference_steps or REFERENCES[which].number_of_steps,
+                "reference_steps": reference_steps or REFERENCES[which].number_of_evaluations,
                 "costs_of_calls": dict(ladder.costs.seconds),
             }
             record = Record(f"{name}-{which}-{one}", header, compact=True)
