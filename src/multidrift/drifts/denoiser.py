@@ -12,11 +12,14 @@ from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats, aligned
-from multidrift.drifts.diffusers.read import Clip, read
+from multidrift.drifts.diffusers.read import Clip, Reading, read
+from multidrift.drifts.diffusers.source import source_of
 from multidrift.drifts.drift import Conditioning, Drift, Network
 from multidrift.processes.predictions import PREDICTIONS, Prediction, conversion
 from multidrift.schedules.diffusers import is_scheduler
 from multidrift.schedules.schedule import Schedule
+
+_TINY = np.finfo(np.float64).tiny
 
 
 class Denoiser(Drift):
@@ -83,10 +86,7 @@ class Denoiser(Drift):
         The network takes its conditioning by the names of its forward (`encoder_hidden_states`, …); a prompt of one row
         serves all samples. Raises MultidriftError on networks and schedulers of no known kind, naming them.
         """
-        found = read(model, scheduler, predicts, clip, shape, shift, dtype)
-        return Denoiser(
-            found.net, found.schedule, found.predicts, found.clip, name or found.name, found.shape, found.modules
-        )
+        return denoiser_of(read(source_of(model, scheduler, dtype), predicts, clip, shape, shift), name)
 
     def __repr__(self) -> str:
         return f"Denoiser({self.name!r}, {self.schedule.kind}, predicts={self.predicts!r}, shape={self.shape})"
@@ -102,10 +102,25 @@ class Denoiser(Drift):
 
     def renamed(self, name: str) -> Denoiser:
         """The same network under another name."""
-        if name == self.name:
+        return self if name == self.name else self._changed(name=name)
+
+    def on(self, schedule: Schedule) -> Denoiser:
+        """The same network for runs on another schedule, asked at its own time of equal log-SNR.
+
+        States are scaled to what it was trained on, so that networks of different schedules, of a flow and of a DDPM
+        chain too, make one ladder. Beyond the noise levels it knows it is asked at the nearest of them.
+        """
+        require(isinstance(schedule, Schedule), "schedule", schedule, "a schedule of md.schedules")
+        if schedule == self.schedule:
             return self
+        if schedule.has_noise_of(self.schedule):
+            return self._changed(schedule=schedule)
+        return _Matched(self, schedule)
+
+    def _changed(self, name: str | None = None, schedule: Schedule | None = None) -> Denoiser:
         other = copy.copy(self)
-        other.name = name
+        other.name = self.name if name is None else name
+        other._schedule = self.schedule if schedule is None else schedule  # noqa: SLF001 (its own copy)
         return other
 
     def predict(self, x: Tensor, t: float | Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
@@ -123,6 +138,41 @@ class Denoiser(Drift):
         dtype = self.dtype or x.dtype
         times = _on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32).expand(len(x))
         return self.checked(self.net(x.to(dtype, copy=True), times, **conditioning), x)
+
+
+def denoiser_of(found: Reading, name: str | None = None) -> Denoiser:
+    """The Denoiser of what was read of a pipeline."""
+    named = found.name if name is None else name
+    return Denoiser(found.net, found.schedule, found.predicts, found.clip, named, found.shape, found.modules)
+
+
+class _Matched(Denoiser):
+    """A denoiser on another schedule than its own; see `Denoiser.on`."""
+
+    def __init__(self, inner: Denoiser, schedule: Schedule) -> None:
+        super().__init__(inner.net, schedule, "sample", None, inner.name, inner.shape, inner.modules)
+        self.inner = inner
+
+    @property
+    def settings(self) -> list[object]:
+        return [*super().settings, self.inner.settings]
+
+    def on(self, schedule: Schedule) -> Denoiser:
+        return self.inner.on(schedule)
+
+    def predict(self, x: Tensor, t: float | Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
+        times = np.atleast_1d(np.asarray(t, dtype=np.float64))
+        own, alpha, sigma = self.inner.schedule, self.schedule.alpha(times), self.schedule.sigma(times)
+        matched = np.clip(own.time(self.schedule.log_snr(times)), own.t_min, own.t_max)
+        # Where the noise levels meet both ratios are one; beyond them the larger part of the state decides.
+        scale = np.where(sigma >= alpha, own.sigma(matched) / sigma, own.alpha(matched) / np.maximum(alpha, _TINY))
+        data = self.inner.predict(_scaled(x, scale), matched, "sample", conditioning)
+        return _convert(x, data, conversion("sample", target, alpha, sigma))
+
+
+def _scaled(x: Tensor, factors: Floats) -> Tensor:
+    """States times one factor, or one a row."""
+    return _convert(x, x, (np.zeros_like(factors), factors))
 
 
 def _refuse_parts_of_pipelines(net: object, schedule: object) -> None:
