@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils import dlpack
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.denoiser import Denoiser
@@ -27,6 +28,7 @@ from multidrift.schedules.continuous import flow as flow_schedule
 
 Shape: TypeAlias = tuple[int, ...]
 Foreign: TypeAlias = Callable[..., object]  # type: ignore[explicit-any]  # arrays of another library
+Values: TypeAlias = NDArray[np.generic]  # type: ignore[explicit-any]  # an array of any dtype
 _UNITS_OF_VP = 999.0  # score_sde's networks of the VP process take t·999
 
 
@@ -165,23 +167,23 @@ def from_jax(function: Foreign) -> Network:
     Arrays go over by DLPack; `jax.jit` the function first. Raises MultidriftError without jax.
     """
     try:
-        from jax import dlpack  # an optional extra
+        from jax.dlpack import from_dlpack  # an optional extra
     except ImportError as error:
         raise MultidriftError("from_jax needs jax: pip install jax") from error
-    return through_dlpack(function, dlpack.from_dlpack)
+    return through_dlpack(function, from_dlpack)
 
 
 def through_dlpack(function: Foreign, from_dlpack: Callable[[Tensor], object]) -> Network:
     """The same for any library whose arrays know DLPack: `from_dlpack` makes its arrays of tensors."""
     require(callable(function), "function", function, "a callable f(x, t, **conditioning)")
-    return _Foreign(function, from_dlpack, torch.from_dlpack)
+    return _Foreign(function, from_dlpack, dlpack.from_dlpack)
 
 
 class _Session(Protocol):
     """The part of onnxruntime.InferenceSession that is used."""
 
     def get_inputs(self) -> list[_Input]: ...
-    def run(self, outputs: None, given: dict[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]: ...
+    def run(self, outputs: None, given: dict[str, Values]) -> list[Values]: ...
 
 
 class _Input(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from math import isqrt
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -91,10 +92,10 @@ def _empty(settings: dict[str, object]) -> torch.nn.Module:
         from diffusers import DiTTransformer2DModel  # an optional extra
     except ImportError as error:
         raise MultidriftError("SiT needs diffusers: pip install 'multidrift[diffusers]'") from error
-    network: torch.nn.Module = DiTTransformer2DModel(**settings)
+    network = DiTTransformer2DModel(**settings)
     for block in network.transformer_blocks:
         block.norm1.emb.time_proj.downscale_freq_shift = 0
-    return network
+    return cast("torch.nn.Module", network)
 
 
 def _renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
