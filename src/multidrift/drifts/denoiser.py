@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.basics.errors import require
+from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.affine import affine, on_device
+from multidrift.drifts.diffusers.read import Clip, read
 from multidrift.drifts.drift import Bound, Conditioning, Drift, Network
 from multidrift.drifts.guidance import Branches, Guidance
 from multidrift.drifts.guider import Guider, GuiderLayer
 from multidrift.drifts.layer import Layer
 from multidrift.drifts.transform import Function, Transform
 from multidrift.processes.predictions import PREDICTIONS, Prediction, conversion
+from multidrift.schedules.diffusers import is_scheduler
 from multidrift.schedules.schedule import Schedule
 
 
@@ -30,6 +32,8 @@ class Denoiser(Drift):
     - `predicts`: "epsilon", "sample" (x_0), "v_prediction", "flow" (ε − x_0) or "score"
     - `clip`: the largest absolute value of the predicted data, or None
     - `shape`: one sample's shape; by default read from a diffusers network's config
+    - `modules`: the torch modules behind `net`, which run in eval mode and whose dtype and device it takes; by default
+      those found in it, or in the variables that a function uses
 
     The network computes in the dtype of its parameters, conversions in the state's. Raises MultidriftError on unknown
     predictions, and at every call on an output of another shape or dtype.
@@ -38,20 +42,57 @@ class Denoiser(Drift):
     def __init__(
         self,
         net: Network,
-        schedule: Schedule,
+        schedule: Schedule | None = None,
         predicts: Prediction = "epsilon",
         clip: float | None = None,
         name: str = "model",
         shape: tuple[int, ...] | None = None,
+        modules: Sequence[torch.nn.Module] | None = None,
     ) -> None:
+        _refuse_parts_of_pipelines(net, schedule)
         require(callable(net), "net", net, "a callable net(x, t, **conditioning)")
         require(isinstance(schedule, Schedule), "schedule", schedule, "a schedule of md.schedules")
+        assert schedule is not None
         require(predicts in PREDICTIONS, "predicts", predicts, ", ".join(PREDICTIONS))
         require(clip is None or clip > 0, "clip", clip, "None or a positive number")
         self.net, self.predicts, self.clip, self.name = net, predicts, clip, name
         self._schedule = schedule
         self.layers: tuple[Layer, ...] = ()
         self.shape = shape if shape is not None else _shape_from_config(net)
+        if modules is not None:
+            real = all(isinstance(module, torch.nn.Module) for module in modules)
+            require(real, "modules", modules, "a list of the torch modules that net calls")
+            self._modules = tuple(modules)
+
+    @staticmethod
+    def from_diffusers(
+        model: object,
+        scheduler: object | None = None,
+        *,
+        predicts: Prediction | None = None,
+        clip: Clip = "scheduler",
+        shape: tuple[int, ...] | None = None,
+        shift: float | None = None,
+        name: str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Denoiser:
+        """The network of a diffusers pipeline on the schedule of its scheduler.
+
+        - `model`: a pipeline, a network (with `scheduler`), or the folder of either; of a pipeline's folder the network
+          and the scheduler alone are read, in `dtype`
+        - `scheduler`: a diffusers scheduler, in the place of the pipeline's own
+        - `predicts`, `clip`: by default as the scheduler's config has them
+        - `shape`: of one sample's latents, by default the network's own; those of Flux are unpacked,
+          (channels, height, width)
+        - `shift`: of a flow, by default the scheduler's: fixed, or by resolution for `shape`
+
+        The network takes its conditioning by the names of its forward (`encoder_hidden_states`, …); a prompt of one row
+        serves all samples. Raises MultidriftError on networks and schedulers of no known kind, naming them.
+        """
+        found = read(model, scheduler, predicts, clip, shape, shift, dtype)
+        return Denoiser(
+            found.net, found.schedule, found.predicts, found.clip, name or found.name, found.shape, found.modules
+        )
 
     def __repr__(self) -> str:
         layers = "".join(f", {type(layer).__name__.lower()}" for layer in self.layers)
@@ -163,6 +204,20 @@ class Denoiser(Drift):
         dtype = self.dtype or x.dtype
         times = on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32).expand(len(x))
         return self.checked(self.net(x.to(dtype, copy=True), times, **conditioning), x)
+
+
+def _refuse_parts_of_pipelines(net: object, schedule: object) -> None:
+    """Say what to call where a pipeline or a scheduler of diffusers was given in the place of a network or schedule."""
+    if hasattr(net, "scheduler") and (hasattr(net, "unet") or hasattr(net, "transformer")):
+        raise MultidriftError(
+            f"net: got {type(net).__name__}, a pipeline; it takes a network. "
+            "md.Denoiser.from_diffusers(pipeline) makes a Denoiser of a pipeline"
+        )
+    if is_scheduler(schedule):
+        raise MultidriftError(
+            f"schedule: got {type(schedule).__name__}; it takes a schedule of md.schedules: "
+            "md.schedules.from_diffusers(scheduler), or md.Denoiser.from_diffusers(net, scheduler)"
+        )
 
 
 def _shape_from_config(net: Network) -> tuple[int, ...] | None:

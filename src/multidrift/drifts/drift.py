@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.conditioning import cut_conditioning
+from multidrift.drifts.modules import modules_behind
 from multidrift.processes.predictions import Prediction
 from multidrift.schedules.schedule import Schedule
 
@@ -68,7 +70,11 @@ class Drift(ABC):
     @property
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """The torch modules behind this drift, to be put in eval mode for a run."""
-        return (self.net,) if isinstance(self.net, torch.nn.Module) else ()
+        return self._modules
+
+    @cached_property
+    def _modules(self) -> tuple[torch.nn.Module, ...]:
+        return modules_behind(self.net)
 
     @property
     def device(self) -> torch.device | None:
@@ -77,8 +83,12 @@ class Drift(ABC):
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """What the network computes in; None for a network without parameters."""
-        return next((p.dtype for module in self.modules for p in module.parameters()), None)
+        """What states are passed in: as the network says itself, or by its first parameter; None where it has none."""
+        for source in (self.net, *self.modules[:1]):
+            own = getattr(source, "dtype", None)
+            if isinstance(own, torch.dtype) and own.is_floating_point:
+                return own
+        return next((p.dtype for m in self.modules for p in m.parameters() if p.is_floating_point()), None)
 
     @property
     def fingerprint(self) -> str:

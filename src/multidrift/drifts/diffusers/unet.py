@@ -1,0 +1,51 @@
+"""U-Nets: UNet2DModel, and UNet2DConditionModel of Stable Diffusion and SDXL."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from multidrift.basics.errors import require
+from multidrift.drifts.diffusers.family import Family, Shape, square
+
+
+class UNet(Family):
+    """Called as net(x, t): t is the training step. `class_labels` where it was trained with them."""
+
+    classes = ("UNet2DModel",)
+    per_row = ("class_labels",)
+
+    @property
+    def shape(self) -> Shape | None:
+        return square(self.setting("sample_size"), self.number("in_channels"))
+
+    def forward(self, x: Tensor, t: Tensor, conditioning: dict[str, object]) -> Tensor:
+        return self.network(x, t, return_dict=False, **conditioning)[0]
+
+
+class ConditionalUNet(Family):
+    """Stable Diffusion and SDXL: `encoder_hidden_states` [n, tokens, width], SDXL's `added_cond_kwargs` beside it.
+
+    `extra_channels` [n, …] follow x on the channel axis where the network takes more of them than it predicts
+    (inpainting: the mask and the masked image's latents).
+    """
+
+    classes = ("UNet2DConditionModel",)
+    needs = ("encoder_hidden_states",)
+    per_row = ("encoder_hidden_states", "added_cond_kwargs", "class_labels", "timestep_cond", "extra_channels")
+
+    @property
+    def shape(self) -> Shape | None:
+        predicted, taken = self.number("out_channels"), self.number("in_channels")
+        return square(self.setting("sample_size"), taken if predicted == 2 * taken else predicted)
+
+    def forward(self, x: Tensor, t: Tensor, conditioning: dict[str, object]) -> Tensor:
+        extra = conditioning.pop("extra_channels", None)
+        missing = self.number("in_channels") - x.shape[1]
+        if missing or extra is not None:
+            right = isinstance(extra, Tensor) and extra.shape[1] == missing
+            described = tuple(extra.shape) if isinstance(extra, Tensor) else extra
+            require(right, "conditioning['extra_channels']", described, f"a tensor with {missing} channels")
+            assert isinstance(extra, Tensor)
+            x = torch.cat((x, extra), dim=1)
+        return self.network(x, t, return_dict=False, **conditioning)[0]
