@@ -59,20 +59,20 @@ def read(
     size = shape if shape is not None else family.shape or _pipeline_shape(family, source.pipeline)
     tokens = None if size is None else family.tokens(size)
     schedule = from_diffusers(source.scheduler, shift=shift, tokens=tokens)
-    kind = _prediction(source.scheduler, schedule) if predicts is None else predicts
+    kind = prediction_of(source.scheduler, schedule) if predicts is None else predicts
     net, kind = _in_scheduler_units(family, source.scheduler, schedule, kind)
     return Reading(
         net=net,
         schedule=schedule,
         predicts=kind,
-        clip=_clip(source.scheduler) if clip == "scheduler" else clip,
+        clip=clip_of(source.scheduler) if clip == "scheduler" else clip,
         name=source.name,
         shape=size,
         modules=(cast("torch.nn.Module", source.network),),
     )
 
 
-def _prediction(scheduler: Scheduler, schedule: Schedule) -> Prediction:
+def prediction_of(scheduler: Scheduler, schedule: Schedule) -> Prediction:
     """What the scheduler takes the network's output for."""
     if isinstance(schedule, VarianceExploding):
         return "score"
@@ -84,7 +84,7 @@ def _prediction(scheduler: Scheduler, schedule: Schedule) -> Prediction:
     return _PREDICTIONS[said]
 
 
-def _clip(scheduler: Scheduler) -> float | None:
+def clip_of(scheduler: Scheduler) -> float | None:
     """The largest predicted data that the scheduler lets pass."""
     config = scheduler.config
     if config.get("thresholding"):
