@@ -1,12 +1,13 @@
 """Tiny networks of diffusers' own classes with random weights, one a family, with what each is conditioned on."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import diffusers
 import torch
 
 LINEAR = {"clip_sample": False, "set_alpha_to_one": True}
-LATENT = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, **LINEAR}
+LATENT = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1, **LINEAR}
 
 
 @dataclass
@@ -17,10 +18,14 @@ class Tiny:
     scheduler: object
     shape: tuple[int, ...]
     widths: dict = field(default_factory=dict)
+    classes: int = 0
+    added: Callable | None = None
 
     def conditioning(self, n, seed=1):
         generator = torch.Generator().manual_seed(seed)
-        return {name: torch.randn(n, *size, generator=generator) for name, size in self.widths.items()}
+        labels = {"class_labels": torch.arange(n) % self.classes} if self.classes else {}
+        drawn = {name: torch.randn(n, *size, generator=generator) for name, size in self.widths.items()}
+        return labels | drawn | ({"added_cond_kwargs": self.added(n, generator)} if self.added else {})
 
 
 def stirred(net, seed=0, size=0.08):
@@ -58,6 +63,18 @@ def sd(seed=0, scheduler=None, **settings):
     return Tiny(stirred(net, seed), chain, (4, 8, 8), {"encoder_hidden_states": (5, 8)})
 
 
+def sdxl(seed=0):
+    made = sd(
+        seed, addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=30
+    )
+    places = torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])
+
+    def added(n, generator):
+        return {"text_embeds": torch.randn(n, 6, generator=generator), "time_ids": places.expand(n, -1)}
+
+    return replace(made, added=added)
+
+
 def sd3(seed=0, shift=3.0):
     net = diffusers.SD3Transformer2DModel(
         sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8,
@@ -76,3 +93,58 @@ def flux(seed=0, *, guidance=False):
     widths = {"encoder_hidden_states": (5, 8), "pooled_projections": (6,)}
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     return Tiny(stirred(net, seed), scheduler, (4, 8, 8), widths)
+
+
+def flux2(seed=0):
+    net = diffusers.Flux2Transformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=8, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+    )  # fmt: skip
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    return Tiny(stirred(net, seed), scheduler, (16, 4, 4), {"encoder_hidden_states": (5, 8)})
+
+
+def dit(seed=0, layers=1):
+    net = diffusers.DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=layers, sample_size=8,
+        patch_size=2, num_embeds_ada_norm=10, norm_num_groups=4,
+    )  # fmt: skip
+    return Tiny(stirred(net, seed), diffusers.DDIMScheduler(**LINEAR), (4, 8, 8), classes=10)
+
+
+def pixart(seed=0):
+    net = diffusers.PixArtTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=8, num_layers=1, sample_size=8,
+        patch_size=2, cross_attention_dim=24, caption_channels=8, norm_num_groups=4, use_additional_conditions=True,
+    )  # fmt: skip
+    return Tiny(stirred(net, seed), diffusers.DDIMScheduler(**LINEAR), (4, 8, 8), {"encoder_hidden_states": (5, 8)})
+
+
+def sana(seed=0):
+    net = diffusers.SanaTransformer2DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=1, sample_size=8,
+        num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=8,
+        patch_size=1, timestep_scale=0.5,
+    )  # fmt: skip
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    return Tiny(stirred(net, seed), scheduler, (4, 8, 8), {"encoder_hidden_states": (5, 8)})
+
+
+def wan(seed=0):
+    net = diffusers.WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=8,
+        freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=16,
+    )  # fmt: skip
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=5.0)
+    return Tiny(stirred(net, seed), scheduler, (4, 2, 4, 4), {"encoder_hidden_states": (5, 8)})
+
+
+def cogvideox(seed=0, *, rotary=True):
+    net = diffusers.CogVideoXTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4, time_embed_dim=8, text_embed_dim=8,
+        num_layers=1, sample_width=8, sample_height=8, sample_frames=5, max_text_seq_length=5,
+        use_rotary_positional_embeddings=rotary,
+    )  # fmt: skip
+    chain = {"snr_shift_scale": 1.0 if rotary else 3.0, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    scheduler = diffusers.CogVideoXDDIMScheduler(prediction_type="v_prediction", **chain, **LINEAR)
+    return Tiny(stirred(net, seed), scheduler, (2, 4, 8, 8), {"encoder_hidden_states": (5, 8)})

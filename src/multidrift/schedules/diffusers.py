@@ -32,7 +32,7 @@ class Scheduler(Protocol):
 
 def is_scheduler(value: object) -> TypeGuard[Scheduler]:
     """Whether something is a scheduler of diffusers, by what it has."""
-    return hasattr(value, "config") and hasattr(value, "set_timesteps") and hasattr(value, "step")
+    return hasattr(value, "config") and hasattr(value, "set_timesteps")
 
 
 def from_diffusers(scheduler: object, *, shift: float | None = None, tokens: int | None = None) -> Schedule:
@@ -72,8 +72,8 @@ def _refuse(name: str, config: Mapping[str, object]) -> None:
         raise MultidriftError(f"scheduler: got {name} with invert_sigmas=True, which runs from data to noise")
     if config.get("timestep_type") == "continuous":
         raise MultidriftError(
-            f"scheduler: got {name} with timestep_type='continuous'; it takes md.Denoiser.edm with the network's "
-            "own preconditioning"
+            f"scheduler: got {name} with timestep_type='continuous'; it takes the network with its preconditioning as "
+            "a denoiser of σ, md.conventions.edm"
         )
 
 
@@ -81,7 +81,7 @@ def _shift(scheduler: Scheduler, tokens: int | None) -> float:
     """The shift of a flow: fixed, or by resolution on the scheduler's line."""
     config = scheduler.config
     if not config.get("use_dynamic_shifting"):
-        own = getattr(scheduler, "shift", None)
+        own = getattr(scheduler, "_shift", None)  # what `set_shift` has set since
         return float(own) if own is not None else _number(config, "flow_shift", _number(config, "shift", 1.0))
     if tokens is None:
         raise MultidriftError(

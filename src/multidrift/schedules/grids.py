@@ -17,6 +17,8 @@ GRIDS: tuple[Grid, ...] = get_args(Grid)
 
 _PURE_NOISE = -7.0  # λ at the first time below which a schedule starts from pure noise: ddpm −5.1, cosine −9.9
 
+_FLOAT32 = 1e-6  # relative: what float32 times are rounded by
+
 
 def own_grid(schedule: Schedule, eta: float) -> Grid:
     """The grid that a schedule takes where none is named, for a process with this much noise.
@@ -84,6 +86,8 @@ def check_times(schedule: Schedule, times: Sequence[float] | Floats, *, integer:
     """Explicit times as a decreasing float64 array inside the schedule, or an error that says what is wrong."""
     values = np.asarray(times, dtype=np.float64)
     require(values.ndim == 1 and len(values) >= 2, "times", times, "a list of at least two times")
+    for end in (schedule.t_min, schedule.t_max):  # times that come from float32 may miss an end by their rounding
+        values = np.where(np.isclose(values, end, rtol=_FLOAT32, atol=0.0), end, values)
     schedule.check_time(values, "times")
     if not bool(np.all(np.diff(values) < 0)):
         raise MultidriftError(f"times: got {np.array2string(values, threshold=12)}; it takes strictly decreasing times")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from multidrift.basics.errors import MultidriftError
+from multidrift.drifts.diffusers.dit import DiT, PixArt
 from multidrift.drifts.diffusers.family import Family, Network
-from multidrift.drifts.diffusers.flux import Flux
+from multidrift.drifts.diffusers.flux import Flux, Flux2
+from multidrift.drifts.diffusers.sana import Sana
 from multidrift.drifts.diffusers.sd3 import SD3
 from multidrift.drifts.diffusers.unet import ConditionalUNet, UNet
+from multidrift.drifts.diffusers.video import CogVideoX, Wan
 
-FAMILIES: tuple[type[Family], ...] = (UNet, ConditionalUNet, SD3, Flux)
+FAMILIES: tuple[type[Family], ...] = (UNet, ConditionalUNet, DiT, PixArt, SD3, Flux, Flux2, Sana, Wan, CogVideoX)
 
 
 def class_of(network: object) -> str:

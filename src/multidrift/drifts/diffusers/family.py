@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol, cast
 import torch
 from torch import Tensor
 
-from multidrift.basics.errors import MultidriftError
+from multidrift.basics.errors import MultidriftError, require
 
 Shape = tuple[int, ...]
 
@@ -74,6 +74,11 @@ class Family(ABC):
         del shape
         return None
 
+    def shift(self, shape: Shape) -> float | None:
+        """The shift of a flow whose pipeline sets another one than its scheduler's config says; None elsewhere."""
+        del shape
+        return None
+
     def unpacked(self, latents: Tensor, shape: Shape) -> Tensor:
         """The pipeline's latents as states [n, *shape]; the same for networks that do not pack them."""
         del shape
@@ -99,6 +104,18 @@ def without_variance(output: Tensor, x: Tensor) -> Tensor:
     """The prediction alone of a network that also predicts a variance, in channels of their own."""
     learned = output.ndim == x.ndim and output.shape[1] == 2 * x.shape[1]
     return output[:, : x.shape[1]] if learned else output
+
+
+def with_extra_channels(x: Tensor, conditioning: dict[str, object], taken: int) -> Tensor:
+    """States with the `extra_channels` of the conditioning behind their own, for a network that takes so many."""
+    extra, missing = conditioning.pop("extra_channels", None), taken - x.shape[1]
+    if extra is None and not missing:
+        return x
+    right = isinstance(extra, Tensor) and extra.shape[1] == missing
+    described = tuple(extra.shape) if isinstance(extra, Tensor) else extra
+    require(right, "conditioning['extra_channels']", described, f"a tensor with {missing} channels")
+    assert isinstance(extra, Tensor)
+    return torch.cat((x, extra), dim=1)
 
 
 def square(size: object, channels: int) -> Shape | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from multidrift.basics.errors import require
 from multidrift.drifts.diffusers.family import Family, Shape, filled
 
 _GUIDANCE = 3.5  # what FluxPipeline passes on by default, to networks with guidance distilled into them
+_GUIDANCE_2 = 4.0  # the same of Flux2Pipeline
+_STEPS, _LONG = 50.0, 4300  # Flux2Pipeline's number of steps by default, and the tokens above which it has no say
 _UNITS = 1000.0  # the scheduler's time over the network's
 
 
@@ -57,6 +61,56 @@ class Flux(Family):
         output = self.network(
             hidden_states=self.packed(x), timestep=t / _UNITS, guidance=guidance, img_ids=_places(x, 2),
             return_dict=False, **given,
+        )[0]  # fmt: skip
+        return self.unpacked(output, tuple(x.shape[1:]))
+
+
+class Flux2(Family):
+    """FLUX.2: states are latents of 2×2 patches, [n, 128, height/16, width/16] of the image; Flux says the rest.
+
+    Its text has places, too, and the shift of its flow depends on the number of steps: the schedule has that of 50,
+    the pipeline's default; other numbers take `shift=` or the pipeline's own times.
+    """
+
+    classes = ("Flux2Transformer2DModel",)
+    needs = ("encoder_hidden_states",)
+    per_row = needs
+
+    @property
+    def shape(self) -> Shape | None:
+        return None
+
+    @property
+    def channels(self) -> int:
+        """Channels of the latents."""
+        return self.number("in_channels")
+
+    def tokens(self, shape: Shape) -> int:
+        return shape[1] * shape[2]
+
+    def shift(self, shape: Shape) -> float:
+        """e^μ, μ linear in the number of tokens and, below 4300 of them, of steps (Flux2Pipeline)."""
+        tokens = self.tokens(shape)
+        many, few = 0.00016927 * tokens + 0.45666666, 8.73809524e-05 * tokens + 1.89833333  # at 200 and at 10 steps
+        return math.exp(many if tokens > _LONG else many + (_STEPS - 200.0) * (many - few) / 190.0)
+
+    def packed(self, x: Tensor) -> Tensor:
+        return x.flatten(2).transpose(1, 2)
+
+    def unpacked(self, latents: Tensor, shape: Shape) -> Tensor:
+        return latents.transpose(1, 2).reshape(len(latents), *shape)
+
+    def forward(self, x: Tensor, t: Tensor, conditioning: dict[str, object]) -> Tensor:
+        text = conditioning["encoder_hidden_states"]
+        assert isinstance(text, Tensor)
+        guidance = conditioning.pop("guidance", None)
+        if self.setting("guidance_embeds"):
+            guidance = filled(_GUIDANCE_2 if guidance is None else guidance, x)
+        words = torch.arange(text.shape[1], device=x.device, dtype=torch.float32)
+        given = {"txt_ids": torch.nn.functional.pad(words[:, None], (3, 0)), **conditioning}
+        output = self.network(
+            hidden_states=self.packed(x), timestep=t / _UNITS, guidance=guidance,
+            img_ids=torch.nn.functional.pad(_places(x, 1), (0, 1)), return_dict=False, **given,
         )[0]  # fmt: skip
         return self.unpacked(output, tuple(x.shape[1:]))
 

@@ -57,22 +57,30 @@ def read(
         raise MultidriftError("scheduler: got None; a network alone takes the scheduler it was trained with")
     family = family_of(source.network)
     size = shape if shape is not None else family.shape or _pipeline_shape(family, source.pipeline)
-    tokens = None if size is None else family.tokens(size)
-    schedule = from_diffusers(source.scheduler, shift=shift, tokens=tokens)
-    kind = prediction_of(source.scheduler, schedule) if predicts is None else predicts
+    schedule = _schedule(family, source.scheduler, size, shift)
+    kind = _prediction(source.scheduler, schedule) if predicts is None else predicts
     net, kind = _in_scheduler_units(family, source.scheduler, schedule, kind)
     return Reading(
         net=net,
         schedule=schedule,
         predicts=kind,
-        clip=clip_of(source.scheduler) if clip == "scheduler" else clip,
+        clip=_clip(source.scheduler) if clip == "scheduler" else clip,
         name=source.name,
         shape=size,
         modules=(cast("torch.nn.Module", source.network),),
     )
 
 
-def prediction_of(scheduler: Scheduler, schedule: Schedule) -> Prediction:
+def _schedule(family: Family, scheduler: Scheduler, shape: Shape | None, shift: float | None) -> Schedule:
+    """The scheduler's schedule; of a flow that shifts by resolution, for latents of this shape."""
+    dynamic = bool(scheduler.config.get("use_dynamic_shifting"))
+    if not dynamic or shape is None:
+        return from_diffusers(scheduler, shift=shift)
+    own = family.shift(shape) if shift is None else shift
+    return from_diffusers(scheduler, shift=own, tokens=family.tokens(shape))
+
+
+def _prediction(scheduler: Scheduler, schedule: Schedule) -> Prediction:
     """What the scheduler takes the network's output for."""
     if isinstance(schedule, VarianceExploding):
         return "score"
@@ -84,7 +92,7 @@ def prediction_of(scheduler: Scheduler, schedule: Schedule) -> Prediction:
     return _PREDICTIONS[said]
 
 
-def clip_of(scheduler: Scheduler) -> float | None:
+def _clip(scheduler: Scheduler) -> float | None:
     """The largest predicted data that the scheduler lets pass."""
     config = scheduler.config
     if config.get("thresholding"):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from multidrift.basics.errors import require
-from multidrift.drifts.diffusers.family import Family, Shape, square
+from multidrift.drifts.diffusers.family import Family, Shape, square, with_extra_channels
 
 
 class UNet(Family):
@@ -40,12 +38,5 @@ class ConditionalUNet(Family):
         return square(self.setting("sample_size"), taken if predicted == 2 * taken else predicted)
 
     def forward(self, x: Tensor, t: Tensor, conditioning: dict[str, object]) -> Tensor:
-        extra = conditioning.pop("extra_channels", None)
-        missing = self.number("in_channels") - x.shape[1]
-        if missing or extra is not None:
-            right = isinstance(extra, Tensor) and extra.shape[1] == missing
-            described = tuple(extra.shape) if isinstance(extra, Tensor) else extra
-            require(right, "conditioning['extra_channels']", described, f"a tensor with {missing} channels")
-            assert isinstance(extra, Tensor)
-            x = torch.cat((x, extra), dim=1)
-        return self.network(x, t, return_dict=False, **conditioning)[0]
+        taken = with_extra_channels(x, conditioning, self.number("in_channels"))
+        return self.network(taken, t, return_dict=False, **conditioning)[0]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.denoiser import Denoiser
-from multidrift.drifts.diffusers.read import clip_of, prediction_of
+from multidrift.drifts.diffusers.read import _clip, _prediction
 from multidrift.drifts.ladder import Ladder
 from multidrift.integrations.diffusers.levels import SECOND, named_networks, network_of
 from multidrift.integrations.diffusers.loop import Callback, Loop, Settings
@@ -46,8 +46,8 @@ def accelerate(
 ) -> Accelerated:
     """Let a pipeline of diffusers denoise with `method`; `pipe(…)` stays the call, `.undo()` takes it back.
 
-    - `pipe`: a pipeline with one network and one scheduler in its loop. Encoding, guidance, control and the VAE stay its
-      own; so do `generator` (one, or one a sample), `callback_on_step_end`, `num_images_per_prompt`, `strength`,
+    - `pipe`: a pipeline with one network and one scheduler in its loop. Encoding, guidance, control and the VAE stay
+      its own; so do `generator` (one, or one a sample), `callback_on_step_end`, `num_images_per_prompt`, `strength`,
       `output_type`, offloading and dtypes
     - `method`: where it names no grid, it runs on the times of the pipeline's scheduler; `num_inference_steps=` in a
       call takes the place of its steps, and its `calls` follow in proportion
@@ -125,7 +125,7 @@ class Accelerated:
             kind = type(scheduler).__name__
             raise MultidriftError(f"scheduler: got {kind}, of unscaled data; it takes a training chain or a flow")
         return Denoiser(
-            _is_called_by_the_pipeline, schedule, prediction_of(scheduler, schedule), clip_of(scheduler), modules=()
+            _is_called_by_the_pipeline, schedule, _prediction(scheduler, schedule), _clip(scheduler), modules=()
         )
 
     def called(self, *args: object, **kwargs: object) -> object:

@@ -36,13 +36,13 @@ class Timesteps(Tensor):
         return self.walked(self.first)
 
     def __getitem__(self, key: object) -> Tensor:
-        part = self.as_subclass(Tensor)[key]  # type: ignore[index]  # any key of a tensor
+        part = self.as_subclass(Tensor)[key]
         if isinstance(key, slice) and key.step in (None, 1) and key.stop is None:
             return Timesteps.of(part, self.walked, self.first + range(len(self))[key].start if len(part) else 0)
         return part
 
     def to(self, *args: object, **kwargs: object) -> Timesteps:  # type: ignore[override]
-        return Timesteps.of(self.as_subclass(Tensor).to(*args, **kwargs), self.walked, self.first)  # type: ignore[call-overload]
+        return Timesteps.of(self.as_subclass(Tensor).to(*args, **kwargs), self.walked, self.first)
 
 
 class Walked(Protocol):
