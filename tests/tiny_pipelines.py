@@ -1,8 +1,11 @@
-"""Whole pipelines of diffusers around the tiny networks, prompts given as embeddings; one a family."""
+"""Whole pipelines of diffusers around the tiny networks, one a family, with what a call of each takes."""
+
+from types import SimpleNamespace
 
 import diffusers
 import torch
 from tests import tiny
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 
 def vae(channels=4):
@@ -29,6 +32,34 @@ def embeds(widths, prompts=2, names=None):
     return found
 
 
+class Tokenizer:
+    """Letters as tokens."""
+
+    model_max_length, vocab, added_tokens_encoder = 8, 40, ()
+
+    def tokenize(self, text):
+        return list(text)
+
+    def __call__(self, text, **settings):
+        words = [text] if isinstance(text, str) else text
+        codes = [[ord(letter) % self.vocab for letter in word[:6].ljust(6)] for word in words]
+        return SimpleNamespace(input_ids=torch.tensor([[0, *row, self.vocab - 1] for row in codes]))
+
+    def batch_decode(self, ids):
+        return [""] * len(ids)
+
+
+def text_encoder(width=8, pooled=None):
+    sizes = {"hidden_size": width, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2}
+    last = Tokenizer.vocab - 1
+    config = CLIPTextConfig(
+        vocab_size=Tokenizer.vocab, max_position_embeddings=8, bos_token_id=0, eos_token_id=last, pad_token_id=0,
+        **sizes, **({} if pooled is None else {"projection_dim": pooled}),
+    )  # fmt: skip
+    return tiny.stirred((CLIPTextModel if pooled is None else CLIPTextModelWithProjection)(config), size=0.3)
+
+
+PROMPTS = {"prompt": ["a cat", "two dogs"], "negative_prompt": ["blurred", ""]}
 NOTHING = dict.fromkeys(("text_encoder", "tokenizer"))
 
 
@@ -36,9 +67,9 @@ def sd(scheduler=None, kind=diffusers.StableDiffusionPipeline, **settings):
     part = tiny.sd(scheduler=scheduler, **settings)
     pipe = kind(
         vae=vae(), unet=part.net, scheduler=part.scheduler, safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False, **NOTHING,
+        requires_safety_checker=False, text_encoder=text_encoder(), tokenizer=Tokenizer(),
     )  # fmt: skip
-    return quiet(pipe), embeds(part.widths) | {"guidance_scale": 5.0}
+    return quiet(pipe), {**PROMPTS, "guidance_scale": 5.0}
 
 
 def sdxl():
@@ -52,9 +83,12 @@ def sdxl():
 
 def sd3(kind=diffusers.StableDiffusion3Pipeline, **settings):
     part = tiny.sd3(**settings)
-    others = dict.fromkeys(f"{name}_{k}" for name in NOTHING for k in (2, 3))
-    pipe = kind(vae=vae(), transformer=part.net, scheduler=part.scheduler, **NOTHING, **others)
-    return quiet(pipe), embeds(part.widths) | {"guidance_scale": 4.0}
+    first, second = text_encoder(4, pooled=3), text_encoder(4, pooled=3)
+    pipe = kind(
+        vae=vae(), transformer=part.net, scheduler=part.scheduler, text_encoder=first, tokenizer=Tokenizer(),
+        text_encoder_2=second, tokenizer_2=Tokenizer(), text_encoder_3=None, tokenizer_3=None,
+    )  # fmt: skip
+    return quiet(pipe), {**PROMPTS, "guidance_scale": 4.0}
 
 
 def flux():

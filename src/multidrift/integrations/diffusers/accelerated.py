@@ -17,7 +17,7 @@ from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.diffusers.read import _clip, _prediction
 from multidrift.drifts.ladder import Ladder
 from multidrift.integrations.diffusers.levels import SECOND, named_networks, network_of
-from multidrift.integrations.diffusers.loop import Callback, Loop, Settings
+from multidrift.integrations.diffusers.loop import STEP_BY_STEP, Callback, Loop, Settings
 from multidrift.integrations.diffusers.network import StandIn
 from multidrift.integrations.diffusers.regrid import with_steps
 from multidrift.integrations.diffusers.scheduler import SchedulerShape
@@ -33,6 +33,7 @@ _NOISY = (
     "EulerAncestralDiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
 )
+_DOUBLED = ("DiTPipeline",)
 _NO_PART_OF = ("denoising_end", "denoising_start")  # a part of the noise levels alone: SDXL with its refiner
 
 
@@ -146,6 +147,11 @@ class Accelerated:
         try:
             with self._in_place(own, loop):
                 return self._kind.__call__(*call.args, **call.kwargs)
+        except RuntimeError as error:
+            if not loop.at_many_times:
+                raise
+            message = "pipe: its loop does not take states of several times, or of some samples, at once"
+            raise MultidriftError(f"{message}; {STEP_BY_STEP} ({error})") from error
         finally:
             loop.close()
             self.state = loop.state
@@ -166,6 +172,7 @@ class Accelerated:
             seed=functools.partial(_seeds, given.get("generator")),
             training_steps=float(cast("float", own.config.get("num_train_timesteps", 1000))),
             final_signal=float(final),
+            doubles=any(base.__name__ in _DOUBLED for base in self._kind.__mro__),
         )
 
     def _refuse_caches(self, method: Method) -> None:

@@ -32,6 +32,7 @@ from multidrift.sampling import steps
 from multidrift.schedules.continuous import Flow
 from multidrift.schedules.schedule import Schedule
 
+STEP_BY_STEP = "it takes a method that goes step by step, such as md.Euler, md.Multistep or md.Multilevel"
 Callback = Callable[[object, int, object, dict[str, Tensor]], dict[str, Tensor] | None]
 
 
@@ -39,7 +40,8 @@ Callback = Callable[[object, int, object, dict[str, Tensor]], dict[str, Tensor] 
 class Settings:
     """What a run is made of: `like` is the pipeline's network as a Denoiser; `seed` draws the seeds of so many samples.
 
-    `final_signal`: ᾱ that the pipeline's own scheduler ends at without noise, 1 for clean data.
+    `final_signal`: ᾱ that the pipeline's own scheduler ends at without noise, 1 for clean data. `doubles`: whether the
+    pipeline holds every state twice where it guides, as DiT's does.
     """
 
     method: Method
@@ -51,6 +53,7 @@ class Settings:
     seed: Callable[[int], int | Sequence[int]]
     training_steps: float
     final_signal: float
+    doubles: bool
 
 
 class Loop:
@@ -69,7 +72,7 @@ class Loop:
         self._question: Question | None = None
         self._turns: Turns[Question, Tensor] | None = None
         self._offered: Tensor | None = None
-        self._answered = False
+        self._answered = self._twice = False
         self._first = 0
         self._count = 0
         self._dtype = torch.float32
@@ -109,6 +112,10 @@ class Loop:
     def step(self, output: Tensor, sample: Tensor) -> Tensor:
         """Answer the walk with a guided prediction; returns the states of its next question, or the sample."""
         self._answered = True
+        if self._turns is None:
+            self._twice = self.settings.doubles and _is_twice(sample)
+        if self._twice:
+            output, sample = output[: len(output) // 2], sample[: len(sample) // 2]
         if output.ndim == sample.ndim and output.shape[1] == 2 * sample.shape[1]:
             output = output[:, : sample.shape[1]]  # a learned variance lies behind
         if self._turns is None:
@@ -118,7 +125,7 @@ class Loop:
             question = self._turns.answer(output.float())
         self._question = question
         self._offered = self._result() if question is None else question.x
-        return self._offered
+        return torch.cat((self._offered, self._offered)) if self._twice else self._offered
 
     def report(
         self, callback: Callback, pipe: object, number: int, timestep: object, tensors: dict[str, Tensor]
@@ -134,11 +141,18 @@ class Loop:
         changed = dict(callback(pipe, self.state.step - 1, timestep, seen) or {})
         latents = changed.get("latents", now)
         stopped = bool(getattr(pipe, "interrupt", False))
+        if latents is not now and self._question is not None and not stopped:
+            self._check_change(self._question)
         if latents is not now or stopped:
             changed["latents"] = latents.to(self._dtype) if stopped else latents
         else:
             changed.pop("latents", None)
         return changed
+
+    @property
+    def at_many_times(self) -> bool:
+        """Whether the pipeline now holds states of other than all samples at one time."""
+        return self._question is not None and not self._question.whole
 
     def close(self) -> None:
         """End the walk where it is."""
@@ -204,19 +218,22 @@ class Loop:
         """Take over states that the pipeline or its callback changed (inpainting, changed latents)."""
         question = self._question
         assert question is not None
-        if sample is self._offered:
+        if sample is self._offered or self._twice:
             return
         same = sample.shape == question.x.shape
         if same and sample.dtype != question.x.dtype and torch.equal(sample, question.x.to(sample.dtype)):
             return  # a pipeline that casts its latents after every step has not changed them
-        current = self.state is None or question.x.data_ptr() == self.state.x.data_ptr()
-        if not (same and question.whole and current):
-            raise MultidriftError(
-                "pipe: its latents were changed between steps, by itself or by callback_on_step_end; "
-                f"{type(self.settings.method).__name__} has no one state that a change could go into there; it takes a "
-                "method that goes step by step, such as md.Euler, md.Multistep or md.Multilevel"
-            )
+        self._check_change(question)
         question.x.copy_(sample)
+
+    def _check_change(self, question: Question) -> None:
+        """Raise where the states of a question are no one state of the walk, which goes on from it."""
+        if question.whole and (self.state is None or question.x.data_ptr() == self.state.x.data_ptr()):
+            return
+        raise MultidriftError(
+            "pipe: its latents were changed between steps, by itself or by callback_on_step_end; "
+            f"{type(self.settings.method).__name__} has no one state there for a change to go into; {STEP_BY_STEP}"
+        )
 
     def _result(self) -> Tensor:
         """The sample, at the noise level at which the pipeline's own scheduler ends."""
@@ -237,12 +254,12 @@ class Loop:
         if question is None:
             if self._map is None:
                 self._seen = (call.time(), float(self.times[self._first]))
-            return call.run(self._network(self._probed, network))
+            return self._run(call, self._probed, network)
         if not question.whole:
             call.cut(question.rows, self._count)
         if len(question.times) > 1:
             call.at_times(self._units(question.times))
-        return call.run(self._network(question.level, network))
+        return self._run(call, question.level, network)
 
     def _units(self, times: Floats) -> Floats:
         """Times in the units in which the pipeline passes them to its network."""
@@ -250,14 +267,25 @@ class Loop:
             self._map = time_map(*self._seen, self.settings.training_steps)
         return self._map(times)
 
-    def _network(self, level: str, called: torch.nn.Module) -> torch.nn.Module:
-        """The network of a level; of the top one whichever of the pipeline's own was called."""
-        top = list(self.settings.networks)[-1]
-        return called if level == top else self.settings.networks[level]
+    def _run(self, call: Call, level: str, called: torch.nn.Module) -> object:
+        """The call made of the network of a level; of the top one, of whichever of the pipeline's own was called."""
+        network = called if level == list(self.settings.networks)[-1] else self.settings.networks[level]
+        try:
+            return call.run(network)
+        except torch.OutOfMemoryError as error:
+            message = (
+                f"level {level}: out of memory on {len(call.x)} rows at once; it takes fewer prompts or images a call"
+            )
+            raise MultidriftError(f"{message}, or of a parallel method a smaller window= ({error})") from error
 
 
 def _unasked(question: Question) -> Tensor:
     raise AssertionError(question)
+
+
+def _is_twice(sample: Tensor) -> bool:
+    """Whether the second half of the states is the first once more."""
+    return len(sample) % 2 == 0 and torch.equal(sample[: len(sample) // 2], sample[len(sample) // 2 :])
 
 
 def _reaching(schedule: Schedule, times: Floats) -> Schedule:

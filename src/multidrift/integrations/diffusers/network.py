@@ -43,16 +43,16 @@ class StandIn(torch.nn.Module):
 
 
 class Call:
-    """One call of a network as a pipeline makes it, with its arguments by name."""
+    """One call of a network as a pipeline makes it, with its arguments by name; `first`: those that have none there."""
 
     def __init__(self, network: torch.nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         bound = inspect.signature(network.forward).bind(*args, **kwargs)
         extra = next((p.name for p in bound.signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
         self.given = dict(bound.arguments)
         self.given.update(self.given.pop(extra, {}) if extra else {})
+        self.first = tuple(bound.signature.parameters)[: len(args)]
         self.x_is = next(iter(bound.arguments))
         self.time_is = next((name for name in _TIME if name in self.given), None)
-        self.on = network
 
     @property
     def x(self) -> Tensor:
@@ -87,7 +87,8 @@ class Call:
         dtype = getattr(network, "dtype", None)
         if isinstance(dtype, torch.dtype) and dtype.is_floating_point and self.x.dtype != dtype:
             self.given[self.x_is] = self.x.to(dtype)
-        output = network(**self.given)
+        named = {name: value for name, value in self.given.items() if name not in self.first}
+        output = network(*(self.given[name] for name in self.first), **named)
         if isinstance(output, tuple):
             return (_float(output[0]), *output[1:])
         sample = getattr(output, "sample", None)

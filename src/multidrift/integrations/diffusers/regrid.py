@@ -21,7 +21,8 @@ def with_steps(method: Method, number: int) -> Method:
     own = method.number_of_evaluations
     require(method.times is None, "num_inference_steps", number, f"{own}, the number of the method's own times=")
     if isinstance(method, PredictorCorrector):
-        return replace(method, predictor=replace(method.predictor, steps=number))
+        predictor = replace(method.predictor, steps=number)
+        return PredictorCorrector(predictor, method.corrector, method.dynamics)
     if isinstance(method, Multilevel) and method.calls is not None:
         return replace(method, steps=number, calls=_in_proportion(method, number))
     return replace(method, steps=number)
@@ -31,7 +32,7 @@ def on_times(method: Method, times: Floats) -> Method:
     """The method on these times; the calls of a Multilevel method follow in proportion."""
     require(len(times) >= 2, "strength", f"one that leaves {len(times)} of the steps", "a larger one, or more steps")
     if isinstance(method, PredictorCorrector):
-        return replace(method, predictor=_placed(method.predictor, times))
+        return PredictorCorrector(_placed(method.predictor, times), method.corrector, method.dynamics)
     if isinstance(method, Multilevel) and method.calls is not None:
         return replace(_placed(method, times), calls=_in_proportion(method, len(times)))
     return _placed(method, times)

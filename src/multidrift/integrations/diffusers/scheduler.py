@@ -36,13 +36,14 @@ class Timesteps(Tensor):
         return self.walked(self.first)
 
     def __getitem__(self, key: object) -> Tensor:
-        part = self.as_subclass(Tensor)[key]
+        part: Tensor = self.as_subclass(Tensor).__getitem__(key)  # type: ignore[index]  # any key of a tensor
         if isinstance(key, slice) and key.step in (None, 1) and key.stop is None:
             return Timesteps.of(part, self.walked, self.first + range(len(self))[key].start if len(part) else 0)
         return part
 
-    def to(self, *args: object, **kwargs: object) -> Timesteps:  # type: ignore[override]
-        return Timesteps.of(self.as_subclass(Tensor).to(*args, **kwargs), self.walked, self.first)
+    def to(self, *args: object, **kwargs: object) -> Timesteps:
+        moved: Tensor = self.as_subclass(Tensor).to(*args, **kwargs)  # type: ignore[call-overload]
+        return Timesteps.of(moved, self.walked, self.first)
 
 
 class Walked(Protocol):
@@ -80,7 +81,7 @@ class SchedulerShape:
         named = {"timesteps": timesteps, "sigmas": sigmas, "mu": mu}
         given = {name: value for name, value in named.items() if value is not None}
         if num_inference_steps is not None and "timesteps" not in given:
-            given["num_inference_steps"] = num_inference_steps  # type: ignore[assignment]
+            given["num_inference_steps"] = num_inference_steps
         try:
             self.own.set_timesteps(device=device, **given)  # type: ignore[attr-defined]
         except TypeError as error:
