@@ -1,6 +1,6 @@
 """multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
 
-from multidrift import schedules
+from multidrift import integrations, schedules
 from multidrift.basics.errors import MultidriftError
 from multidrift.drifts import conventions
 from multidrift.drifts.conditioning import shared
@@ -70,6 +70,7 @@ __all__ = [
     "critical_path",
     "forecasts",
     "grid_times",
+    "integrations",
     "method_from_dict",
     "piadm",
     "pmm_variant",

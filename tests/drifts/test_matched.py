@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests import tiny
 
 import multidrift as md
 from multidrift.schedules.grids import grid_times
@@ -139,3 +140,29 @@ def test_samples_of_a_flow_have_the_datas_law():
     _, of_variance = marginal_errors(process, 60)
     assert abs(float(x.mean()) - 0.4) < 4.5 * 0.6 / math.sqrt(20_000)
     assert abs(float(x.var()) / 0.36 - 1) < 4.5 * math.sqrt(2 / 20_000) + of_variance
+
+
+def test_guidance_comes_after(mixture):
+    """Guided on another schedule is guided on its own: two rows of one network at its own times."""
+    chain, run = SCHEDULES["ddpm"], SCHEDULES["flow"]
+    exact = mixture.denoiser(chain)
+    net = md.Denoiser(lambda x, t, push: exact.net(x, t) + push, chain, "sample", shape=(2,))
+    pushes = {"conditional": {"push": torch.full((1, 2), 0.3)}, "unconditional": {"push": torch.zeros(1, 2)}}
+    guided = net.on(run).guided(3.0, **pushes)
+    x = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    wanted = mixture.denoiser(run).predict(x, 0.5, "sample", {}) + 0.9
+    assert torch.allclose(guided.predict(x, 0.5, "sample", {}), wanted, atol=1e-6)
+    assert md.sample(guided, md.Euler(6), count=2).calls == {"model": 12}
+    with pytest.raises(md.MultidriftError, match="on: got .*; it takes a denoiser without guidance"):
+        net.guided(3.0, **pushes).on(run)
+    with pytest.raises(md.MultidriftError, match="on: got .*; it takes a denoiser without guidance"):
+        guided.on(chain)
+
+
+def test_a_matched_level_is_not_saved_as_its_networks_own(tmp_path):
+    made = tiny.unet()
+    level = md.Denoiser.from_diffusers(made.net, made.scheduler)
+    md.Ladder([level]).save(tmp_path / "own")
+    with pytest.raises(md.MultidriftError, match='level model: got "a schedule that is not its network\'s"'):
+        md.Ladder([level.on(md.schedules.flow())]).save(tmp_path / "matched")
+    assert not (tmp_path / "matched").exists()
