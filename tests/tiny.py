@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import diffusers
 import torch
@@ -148,3 +149,20 @@ def cogvideox(seed=0, *, rotary=True):
     chain = {"snr_shift_scale": 1.0 if rotary else 3.0, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     scheduler = diffusers.CogVideoXDDIMScheduler(prediction_type="v_prediction", **chain, **LINEAR)
     return Tiny(stirred(net, seed), scheduler, (2, 4, 8, 8), {"encoder_hidden_states": (5, 8)})
+
+
+FAMILIES = {
+    "UNet2DModel": unet,
+    "SD": sd,
+    "SDXL": sdxl,
+    "SD3": sd3,
+    "Flux": flux,
+    "Flux with guidance": partial(flux, guidance=True),
+    "Flux2": flux2,
+    "DiT": dit,
+    "PixArt": pixart,
+    "Sana": sana,
+    "Wan": wan,
+    "CogVideoX": cogvideox,
+    "CogVideoX 2B": partial(cogvideox, rotary=False),
+}

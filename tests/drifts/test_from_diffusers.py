@@ -143,30 +143,29 @@ def cogvideox(made, start, conditioning):
 
 
 PIPELINES = {
-    "UNet2DModel": (tiny.unet, plain_loop),
-    "SD": (tiny.sd, stable_diffusion),
-    "SDXL": (tiny.sdxl, stable_diffusion_xl),
-    "SD3": (tiny.sd3, stable_diffusion_3),
-    "Flux": (tiny.flux, flux),
-    "Flux with guidance": (lambda: tiny.flux(guidance=True), flux),
-    "Flux2": (tiny.flux2, flux2),
-    "DiT": (tiny.dit, dit),
-    "PixArt": (tiny.pixart, pixart),
-    "Sana": (tiny.sana, sana),
-    "Wan": (tiny.wan, wan),
-    "CogVideoX": (tiny.cogvideox, cogvideox),
-    "CogVideoX 2B": (lambda: tiny.cogvideox(rotary=False), cogvideox),
+    "UNet2DModel": plain_loop,
+    "SD": stable_diffusion,
+    "SDXL": stable_diffusion_xl,
+    "SD3": stable_diffusion_3,
+    "Flux": flux,
+    "Flux with guidance": flux,
+    "Flux2": flux2,
+    "DiT": dit,
+    "PixArt": pixart,
+    "Sana": sana,
+    "Wan": wan,
+    "CogVideoX": cogvideox,
+    "CogVideoX 2B": cogvideox,
 }
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_euler_is_the_pipelines_own_loop(name):
-    build, theirs = PIPELINES[name]
-    made = build()
+    made = tiny.FAMILIES[name]()
     start = torch.randn(2, *made.shape, generator=torch.Generator().manual_seed(3))
     conditioning = made.conditioning(2)
     with torch.no_grad():
-        pipeline, wanted = theirs(made, start, conditioning)
+        pipeline, wanted = PIPELINES[name](made, start, conditioning)
     denoiser = md.Denoiser.from_diffusers(pipeline, shape=made.shape)
     method = md.Euler(times=made.scheduler.timesteps)
     process = md.Diffusion(denoiser.schedule, eta=0)
@@ -196,7 +195,7 @@ def test_ddpm_with_equal_noise(monkeypatch):
 @pytest.mark.parametrize("name", ["SD", "SD3", "Flux", "DiT", "Wan"])
 def test_half_precision_stays_at_its_floor(name):
     """A bfloat16 network gives what it gives in float32, up to the rounding of its own weights and layers."""
-    made = PIPELINES[name][0]()
+    made = tiny.FAMILIES[name]()
     conditioning = made.conditioning(2)
     settings = {"shape": made.shape, "clip": 2.0}  # what is clipped cannot grow from step to step
     exact = md.Denoiser.from_diffusers(made.net, made.scheduler, **settings)
@@ -211,7 +210,7 @@ def test_half_precision_stays_at_its_floor(name):
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_one_prompt_serves_all_samples(name):
-    made = PIPELINES[name][0]()
+    made = tiny.FAMILIES[name]()
     denoiser = md.Denoiser.from_diffusers(made.net, made.scheduler, shape=made.shape)
     one = made.conditioning(1)
     three = {k: {n: v.expand(3, -1) for n, v in w.items()} if isinstance(w, dict) else w.expand(3, *w.shape[1:])
