@@ -75,17 +75,17 @@ def stable_diffusion_3(made, start, conditioning):
     return pipeline, call(pipeline, made, start, conditioning, guidance_scale=1.0)
 
 
-def flux(made, start, conditioning):
+def flux(made, start, conditioning, **settings):
     pipeline = diffusers.FluxPipeline(
         vae=None, text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None, transformer=made.net,
         scheduler=made.scheduler,
     )  # fmt: skip
     latents = pipeline._pack_latents(start, *start.shape)
-    packed = call(pipeline, made, latents, conditioning)
-    return pipeline, pipeline._unpack_latents(packed, 64, 64, pipeline.vae_scale_factor)
+    packed = call(pipeline, made, latents, conditioning, **settings)
+    return pipeline, pipeline._unpack_latents(packed, 64, 96, pipeline.vae_scale_factor)
 
 
-def flux2(made, start, conditioning):
+def flux2(made, start, conditioning, **settings):
     vae = diffusers.AutoencoderKLFlux2(
         block_out_channels=(4,) * 4, layers_per_block=1, latent_channels=4, norm_num_groups=2, sample_size=16,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
@@ -95,7 +95,7 @@ def flux2(made, start, conditioning):
     )
     seen = []
     watch = {"callback_on_step_end": lambda pipe, i, t, given: seen.append(given["latents"]) or {}}
-    call(pipeline, made, start, conditioning, scale=16, guidance_scale=1.0, **watch)
+    call(pipeline, made, start, conditioning, scale=16, guidance_scale=1.0, **watch, **settings)
     return pipeline, seen[-1].transpose(1, 2).reshape(start.shape)
 
 
@@ -171,6 +171,17 @@ def test_euler_is_the_pipelines_own_loop(name):
     process = md.Diffusion(denoiser.schedule, eta=0)
     found = md.sample(denoiser, method, process, start=start, conditioning=conditioning).samples
     assert (found - wanted).abs().max() < TOLERANCE * wanted.abs().max()
+
+
+@pytest.mark.parametrize(("name", "steps"), [("Flux", 7), ("Flux2", 50)])
+def test_the_grid_of_flux_is_its_pipelines(name, steps):
+    """Equal steps before the shift by resolution; FLUX.2's depends on their number, and ours is that of 50."""
+    made = tiny.FAMILIES[name]()
+    start = torch.randn(1, *made.shape)
+    PIPELINES[name](made, start, made.conditioning(1), num_inference_steps=steps)
+    denoiser = md.Denoiser.from_diffusers(made.net, made.scheduler, shape=made.shape)
+    times = md.grid_times(denoiser.schedule, steps)
+    assert torch.allclose(torch.from_numpy(times).float(), made.scheduler.timesteps, rtol=1e-5)
 
 
 def test_ddpm_with_equal_noise(monkeypatch):
