@@ -1,7 +1,8 @@
 """multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
 
-from multidrift import schedules
+from multidrift import integrations, schedules
 from multidrift.basics.errors import MultidriftError
+from multidrift.drifts import conventions
 from multidrift.drifts.conditioning import shared
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.denoiser import Denoiser
@@ -66,9 +67,11 @@ __all__ = [
     "State",
     "Underdamped",
     "breast_cancer_posterior",
+    "conventions",
     "critical_path",
     "forecasts",
     "grid_times",
+    "integrations",
     "method_from_dict",
     "piadm",
     "pmm_variant",

@@ -31,11 +31,13 @@ def shared(value: Values) -> Shared:
     return Shared(value)
 
 
-def check_conditioning(conditioning: Mapping[str, object] | None, count: int) -> Mapping[str, object]:
+def check_conditioning(
+    conditioning: Mapping[str, object] | None, count: int, called: str = "conditioning"
+) -> Mapping[str, object]:
     """The conditioning of a run of so many samples, {} for None; raises, naming the place, what cannot be told."""
     given = {} if conditioning is None else conditioning
     named = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
-    require(named, "conditioning", type(given).__name__, "None or a mapping from names to values")
+    require(named, called, type(given).__name__, "None or a mapping from names to values")
 
     def check(value: Values, path: str) -> None:
         if value.ndim > 0 and len(value) not in (1, count):
@@ -43,7 +45,7 @@ def check_conditioning(conditioning: Mapping[str, object] | None, count: int) ->
             raise MultidriftError(f"{path}: got first dimension {len(value)}; it takes count={count} rows, or {wrap}")
 
     for name, value in given.items():
-        _each(value, f"conditioning[{name!r}]", check)
+        _each(value, f"{called}[{name!r}]", check)
     return given
 
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import torch
@@ -13,6 +15,8 @@ from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.drifts.conditioning import cut_conditioning
+from multidrift.drifts.modules import modules_behind
 from multidrift.processes.predictions import Prediction
 from multidrift.schedules.schedule import Schedule
 
@@ -51,6 +55,13 @@ class Drift(ABC):
     def renamed(self, name: str) -> Drift:
         """The same function under another name."""
 
+    def bind(self, conditioning: Conditioning, count: int) -> Bound:
+        """The drift as one run of `count` samples evaluates it; what it remembers of a run lives there.
+
+        `conditioning` is as `check_conditioning` lets it pass.
+        """
+        return Bound(self, conditioning, count)
+
     @property
     @abstractmethod
     def settings(self) -> list[object]:
@@ -59,17 +70,29 @@ class Drift(ABC):
     @property
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """The torch modules behind this drift, to be put in eval mode for a run."""
-        return (self.net,) if isinstance(self.net, torch.nn.Module) else ()
+        return self._modules
+
+    @cached_property
+    def _modules(self) -> tuple[torch.nn.Module, ...]:
+        return modules_behind(self.net)
 
     @property
     def device(self) -> torch.device | None:
-        """Where the network's parameters are; None for a network without any."""
+        """Where the network computes: where its parameters are, or are moved to for every call; None without any."""
+        for module in self.modules:
+            moved = getattr(getattr(module, "_hf_hook", None), "execution_device", None)  # offloaded by accelerate
+            if moved is not None:
+                return torch.device(moved)
         return next((p.device for module in self.modules for p in module.parameters()), None)
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """What the network computes in; None for a network without parameters."""
-        return next((p.dtype for module in self.modules for p in module.parameters()), None)
+        """What states are passed in: as the network says itself, or by its first parameter; None where it has none."""
+        for source in (self.net, *self.modules[:1]):
+            own = getattr(source, "dtype", None)
+            if isinstance(own, torch.dtype) and own.is_floating_point:
+                return own
+        return next((p.dtype for m in self.modules for p in m.parameters() if p.is_floating_point()), None)
 
     @property
     def fingerprint(self) -> str:
@@ -94,3 +117,21 @@ class Drift(ABC):
         require(tensor.is_floating_point(), f"{self.name}'s output dtype", tensor.dtype, "a floating-point dtype")
         require(tensor.device == x.device, f"{self.name}'s output device", str(tensor.device), str(x.device))
         return tensor.to(x.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A drift with the conditioning of a run of `count` samples."""
+
+    drift: Drift
+    conditioning: Conditioning
+    count: int
+
+    def predict(self, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
+        """The drift's `predict` for the samples `rows` [n] that x [n, …] holds."""
+        return self.drift.predict(x, t, target, cut_conditioning(self.conditioning, self.count, rows))
+
+    def work(self, t: float | Floats, rows: int) -> list[tuple[str, int]]:
+        """(name, rows) of every invocation of a network that `predict` makes on so many states."""
+        del t
+        return [(self.drift.name, rows)]

@@ -75,6 +75,12 @@ def write_levels(
     for name, level in levels.items():
         if not isinstance(level, Denoiser) or not hasattr(level.net, "save_pretrained"):
             raise MultidriftError(f"level {name}: got {type(level.net).__name__}; saving takes diffusers networks")
+        if level.layers:
+            raise MultidriftError(
+                f"level {name}: has guidance or a transform; save the plain ladder and add them later"
+            )
+        own = level.trained_on.has_noise_of(level.schedule)
+        require(own, f"level {name}", "a schedule that is not its network's", "levels on the schedule of all to save")
         denoisers[name] = level
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

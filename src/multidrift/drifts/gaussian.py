@@ -71,10 +71,6 @@ class GaussianDenoiser(Denoiser):
             covariance = centred.T @ centred / (len(flat) - 1)
         return GaussianDenoiser(mean.reshape(shape), covariance, schedule, name)
 
-    def renamed(self, name: str) -> GaussianDenoiser:
-        """The same Gaussian under another name."""
-        return _from_parts(self.gaussian.mean, self.gaussian.variances, self.gaussian.axes, self.schedule, name)
-
     @property
     def settings(self) -> list[object]:
         return [*super().settings, self.gaussian.digest]

@@ -41,11 +41,6 @@ class LangevinDrift(Drift):
     def settings(self) -> list[object]:
         return ["Langevin"]
 
-    @property
-    def modules(self) -> tuple[torch.nn.Module, ...]:
-        source = getattr(self.net, "log_density", self.net)
-        return (source,) if isinstance(source, torch.nn.Module) else ()
-
     def renamed(self, name: str) -> LangevinDrift:
         return self if name == self.name else LangevinDrift(self.net, name, self.shape)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,11 +16,14 @@ from multidrift.basics.numbers import Floats, aligned
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
 from multidrift.drifts.costs import Costs, measure_costs
 from multidrift.drifts.covariance import DriftCovariance
+from multidrift.drifts.denoiser import Denoiser, denoiser_of
+from multidrift.drifts.diffusers.levels import read_levels as read_pipelines
 from multidrift.drifts.drift import Drift, Network
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
 from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.gradient import LangevinDrift
+from multidrift.drifts.guider import Guider
 from multidrift.processes.process import Process
 from multidrift.schedules.schedule import Schedule
 
@@ -85,6 +89,29 @@ class Ladder:
         levels, costs, gaussian, covariances = read_levels(Path(folder))
         return Ladder(levels, costs=costs, gaussian=gaussian, covariances=covariances)
 
+    @staticmethod
+    def from_diffusers(
+        models: Sequence[object],
+        names: Sequence[str] | None = None,
+        *,
+        shape: tuple[int, ...] | None = None,
+        same_vae: bool = True,
+        dtype: torch.dtype | None = None,
+    ) -> Ladder:
+        """Networks of a family, cheapest first, from diffusers: on the top level's schedule, matched by log-SNR.
+
+        - `models`: pipelines, their folders, or pairs (network, scheduler)
+        - `names`: by default those of the folders they were loaded from
+        - `shape`: of one sample's latents, where the levels' own differ or are not known
+        - `same_vae`: whether VAEs need the same weights; channels and scales have to agree in any case
+        - `dtype`: of networks that are read from folders
+
+        Levels may differ in schedule, in shift and in what they predict. Raises MultidriftError, naming the level,
+        where latents differ or networks were distilled in other ways; `check` asks the networks themselves.
+        """
+        levels = [denoiser_of(found) for found in read_pipelines(models, names, shape, dtype, same_vae=same_vae)]
+        return Ladder([level.on(levels[-1].schedule) for level in levels])
+
     def save(self, folder: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
         """Write a folder with `ladder.json` and one diffusers pipeline a level, whole or not at all.
 
@@ -113,6 +140,51 @@ class Ladder:
         assert size is not None
         costs = measure_costs(self._levels, size, batch, repeats, device)
         return Ladder(list(self), self.names, costs, self.gaussian, self.covariances)
+
+    def guided(
+        self,
+        scale: float | Guider,
+        conditional: Mapping[str, object] | None = None,
+        unconditional: Mapping[str, object] | None = None,
+        *,
+        rescale: float = 0.0,
+        interval: tuple[float, float] | None = None,
+        weak: str | None = None,
+    ) -> Ladder:
+        """The same ladder with every level guided, arguments as for `md.Denoiser.guided`; without its measured costs.
+
+        - `conditional`, `unconditional`: one for all levels; or, where text encoders differ between them, a mapping
+          from the name of every level to its own
+        - `weak`: the name of a level that the others are guided away from; it stays as it is
+
+        Raises MultidriftError, naming the level, where one has no conditioning while others have.
+        """
+        apart = None if weak is None else self[weak]
+        require(apart is None or isinstance(apart, Denoiser), "weak", weak, "a level that is a Denoiser")
+        found: list[Drift] = []
+        for name, level in self._levels.items():
+            if not isinstance(level, Denoiser):
+                raise MultidriftError(f"level {name}: got {type(level).__name__}; guidance takes Denoisers")
+            given = self._of_level(name, "conditional", conditional)
+            without = self._of_level(name, "unconditional", unconditional)
+            if level is apart:
+                found.append(level)
+                continue
+            away = apart if isinstance(apart, Denoiser) else None
+            found.append(level.guided(scale, given, without, rescale=rescale, interval=interval, weak=away))
+        return Ladder(found, self.names, None, self.gaussian)
+
+    def _of_level(self, name: str, called: str, given: Mapping[str, object] | None) -> Mapping[str, object] | None:
+        """What is given to one level: that of all, or its own where there is one for each."""
+        if given is None or not set(given) & set(self.names):
+            return given
+        for level in self.names:
+            require(level in given, f"{called} of level {level}", None, f"one for each of {', '.join(self.names)}")
+        own = given[name]
+        require(
+            isinstance(own, Mapping), f"{called} of level {name}", type(own).__name__, "a mapping from names to values"
+        )
+        return cast("Mapping[str, object]", own)
 
     def with_covariance(self, covariance: DriftCovariance) -> Ladder:
         """The same ladder with one more covariance, in the place of one of the same process and levels."""

@@ -1,1 +1,5 @@
 """Thin adapters to other libraries."""
+
+from multidrift.integrations import arviz, diffusers
+
+__all__ = ["arviz", "diffusers"]

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.basics.errors import require
+from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats, plain
-from multidrift.drifts.conditioning import cut_conditioning
-from multidrift.drifts.drift import Drift
+from multidrift.drifts.drift import Bound, Drift
 from multidrift.processes.predictions import Prediction
 from multidrift.runs.memory import CallMemory
 
@@ -22,11 +21,12 @@ from multidrift.runs.memory import CallMemory
 class Evaluator:
     """Evaluates levels on rows of states and counts what that cost.
 
-    - `rows`, `batches`: rows passed to each level, and times each was invoked; `rounds`: evaluations in a row;
-      `peak_rows`: most rows of one invocation; `memory`: bytes of invocations, where there is a limit
+    - `rows`, `batches`: rows passed to each network, and times each was invoked (a guided level passes two rows a
+      sample); `rounds`: evaluations in a row; `peak_rows`: most rows of one invocation; `memory`: bytes of invocations,
+      where there is a limit
     - `conditioning`, as `check_conditioning` lets it pass, is cut like the states
 
-    With a `batch_size` every invocation has exactly that many rows (the last is padded, padding is not counted), so
+    With a `batch_size` every invocation has exactly that many states (the last is padded, padding is not counted), so
     that a row's result does not depend on how many others there are. With a `memory_limit` an invocation has as many as
     so many bytes allow: its first invocations double in size, and are measured, until they are at the limit.
     """
@@ -42,6 +42,7 @@ class Evaluator:
         grad: bool,
     ) -> None:
         self.levels, self.count, self.conditioning = levels, count, conditioning
+        self.bound: dict[str, Bound] = {name: level.bind(conditioning, count) for name, level in levels.items()}
         self.batch_size, self.memory_limit, self.grad = batch_size, memory_limit, grad
         self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
@@ -53,6 +54,7 @@ class Evaluator:
         """The same for other drifts of the same networks and names, counted with these."""
         other = copy.copy(self)
         other.levels = levels
+        other.bound = {name: level.bind(self.conditioning, self.count) for name, level in levels.items()}
         return other
 
     def __call__(
@@ -83,17 +85,25 @@ class Evaluator:
         return self.memory[level].rows_within(self.memory_limit, left)
 
     def _invoke(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
-        self.rows[level] += len(x)
-        self.batches[level] += 1
+        for name, number in self.bound[level].work(t, len(x)):
+            self.rows[name] += number
+            self.batches[name] += 1
         padding = (self.batch_size or len(x)) - len(x)
-        self._peak_rows[level] = max(self._peak_rows[level], len(x) + padding)
         if padding:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
             x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
             t = t if isinstance(t, float) else np.append(t, np.full(padding, t[-1]))
 
+        for name, number in self.bound[level].work(t, len(x)):
+            self._peak_rows[name] = max(self._peak_rows[name], number)
+
         def call() -> Tensor:
-            return self._predict(level, x, t, target, rows)
+            try:
+                return self.bound[level].predict(x, t, target, rows)
+            except torch.OutOfMemoryError as error:
+                fewer = "a lower batch_size= or a memory_limit= takes fewer"
+                message = f"level {level}: out of memory on {len(x)} rows at once; {fewer} ({error})"
+                raise MultidriftError(message) from error
 
         found = call() if self.memory_limit is None else self._measured(self.memory_limit, level, len(x), call)
         return found[: len(x) - padding]
@@ -106,10 +116,6 @@ class Evaluator:
         needed = self.memory[level].bytes_of(least)
         require(needed <= limit, "memory_limit", limit, f"at least {needed:.0f} bytes, for {what}")
         return found
-
-    def _predict(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
-        conditioning = cut_conditioning(self.conditioning, self.count, rows)
-        return self.levels[level].predict(x, t, target, conditioning)
 
     @property
     def peak_rows(self) -> int:

@@ -12,6 +12,7 @@ from multidrift.schedules.continuous import (
     ve,
     vp,
 )
+from multidrift.schedules.diffusers import from_diffusers
 from multidrift.schedules.schedule import Schedule
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "edm",
     "flow",
     "from_dict",
+    "from_diffusers",
     "ve",
     "vp",
 ]

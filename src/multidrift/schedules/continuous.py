@@ -105,16 +105,22 @@ class KarrasEDM(Schedule):
 
 @dataclass(frozen=True)
 class Flow(Schedule):
-    """Rectified flow, α = 1 − t/scale and σ = t/scale; `scale` is the network's largest time (SD3, Flux: 1000)."""
+    """Rectified flow, α = 1 − t/scale and σ = t/scale; `scale` is the network's largest time (SD3, Flux: 1000).
+
+    `shift` places grids alone: equal steps of t become σ = shift·u/(1 + (shift − 1)u) of equal steps of u, which lowers
+    λ by log(shift) everywhere (Esser et al. 2024, equation 23).
+    """
 
     kind: ClassVar[str] = "flow"
     family: ClassVar[Family] = "flow"
     scale: float = 1.0
     smallest: float = 1e-3
+    shift: float = 1.0
 
     def __post_init__(self) -> None:
         require(self.scale > 0, "scale", self.scale, "a positive number")
         require(0 < self.smallest < self.scale, "smallest", self.smallest, f"a time in (0, {self.scale:g})")
+        require(0 < self.shift < math.inf, "shift", self.shift, "a positive number, 1 for none")
 
     @property
     def t_max(self) -> float:
@@ -132,6 +138,23 @@ class Flow(Schedule):
     def time(self, log_snr: ArrayLike) -> Floats:
         return self.scale * np.exp(-np.logaddexp(0.0, np.asarray(log_snr, dtype=np.float64)))
 
+    def has_noise_of(self, other: Schedule) -> bool:
+        return isinstance(other, Flow) and self.scale == other.scale
+
+    def spaced(self, times: Floats) -> Floats:
+        if self.shift == 1:
+            return times
+        return np.asarray(self.scale * self.shift * times / (self.scale + (self.shift - 1.0) * times))
+
+    def unspaced(self, times: Floats) -> Floats:
+        if self.shift == 1:
+            return times
+        return np.asarray(self.scale * times / (self.scale * self.shift - (self.shift - 1.0) * times))
+
+    def to_dict(self) -> dict[str, object]:
+        values = super().to_dict()
+        return values if self.shift != 1 else {name: value for name, value in values.items() if name != "shift"}
+
 
 def vp(beta_min: float = 0.1, beta_max: float = 20.0, smallest: float = 1e-3) -> VariancePreserving:
     """The continuous variance-preserving schedule of Song et al. 2021."""
@@ -148,6 +171,9 @@ def edm(smallest: float = 0.002, largest: float = 80.0) -> KarrasEDM:
     return KarrasEDM(smallest, largest)
 
 
-def flow(scale: float = 1.0, smallest: float | None = None) -> Flow:
-    """Rectified flow (Liu et al. 2022, Lipman et al. 2022); `smallest` defaults to a thousandth of `scale`."""
-    return Flow(scale, scale * 1e-3 if smallest is None else smallest)
+def flow(scale: float = 1.0, smallest: float | None = None, shift: float = 1.0) -> Flow:
+    """Rectified flow (Liu et al. 2022, Lipman et al. 2022); `smallest` defaults to a thousandth of `scale`.
+
+    `shift` moves the grids' times towards noise, as SD3 (3.0) and other models of high resolution do.
+    """
+    return Flow(scale, scale * 1e-3 if smallest is None else smallest, shift)

@@ -17,6 +17,8 @@ GRIDS: tuple[Grid, ...] = get_args(Grid)
 
 _PURE_NOISE = -7.0  # λ at the first time below which a schedule starts from pure noise: ddpm −5.1, cosine −9.9
 
+_FLOAT32 = 1e-6  # relative: what float32 times are rounded by
+
 
 def own_grid(schedule: Schedule, eta: float) -> Grid:
     """The grid that a schedule takes where none is named, for a process with this much noise.
@@ -43,7 +45,8 @@ def grid_times(
     - `"piadm"`: equal steps of the forward time of an Ornstein-Uhlenbeck process, s = log(1 + e^(−2λ)), down to s = 1,
       then shrinking in proportion to s, PIADM, section 3 (its early stopping is the schedule's smallest time; with
       its own T, η and step, `md.piadm`)
-    - `"linspace"`, `"leading"`, `"trailing"`: equal steps of t, placed as diffusers' `timestep_spacing` does
+    - `"linspace"`, `"leading"`, `"trailing"`: equal steps of t, placed as diffusers' `timestep_spacing` does; of a
+      flow with a shift, equal steps before it
 
     `integer=True` rounds to training steps. Raises where that, or the schedule, leaves equal times.
     """
@@ -63,11 +66,11 @@ def grid_times(
             places = np.linspace(ends[0], ends[1], steps)
             times = time_at(schedule, np.where(places > 0, places + 1.0, np.exp(np.minimum(places, 0.0))))
         case "linspace":
-            times = np.linspace(schedule.t_max, schedule.t_min, steps)
+            times = schedule.spaced(np.linspace(schedule.t_max, _equal_t_min(schedule), steps))
         case "leading":
-            times = _leading(schedule, steps)
+            times = schedule.spaced(_leading(schedule, steps))
         case "trailing":
-            times = _trailing(schedule, steps)
+            times = schedule.spaced(_trailing(schedule, steps))
     if grid in ("blend", "logsnr", "karras", "piadm", "linspace"):
         times[0], times[-1] = schedule.t_max, schedule.t_min  # exactly, whatever rounding the inverse did
     times = np.clip(np.round(times) if integer else times, schedule.t_min, schedule.t_max)  # rounding may overstep
@@ -83,6 +86,8 @@ def check_times(schedule: Schedule, times: Sequence[float] | Floats, *, integer:
     """Explicit times as a decreasing float64 array inside the schedule, or an error that says what is wrong."""
     values = np.asarray(times, dtype=np.float64)
     require(values.ndim == 1 and len(values) >= 2, "times", times, "a list of at least two times")
+    for end in (schedule.t_min, schedule.t_max):  # times that come from float32 may miss an end by their rounding
+        values = np.where(np.isclose(values, end, rtol=_FLOAT32, atol=0.0), end, values)
     schedule.check_time(values, "times")
     if not bool(np.all(np.diff(values) < 0)):
         raise MultidriftError(f"times: got {np.array2string(values, threshold=12)}; it takes strictly decreasing times")
@@ -116,13 +121,13 @@ def _shrinking(log_snr: Floats) -> Floats:
 def _blend(schedule: Schedule, steps: int) -> Floats:
     """Solve ½ (λ's share of its range) + ½ (t's share of its range) = n/(steps−1) for t, by bisection."""
     first, last = _first_log_snr(schedule), float(schedule.log_snr(schedule.t_min))
-    span = schedule.t_max - schedule.t_min
+    span = schedule.t_max - _equal_t_min(schedule)
     wanted = np.linspace(0.0, 1.0, steps)
     low, high = np.full(steps, schedule.t_min), np.full(steps, schedule.t_max)
     for _ in range(60):
         middle = 0.5 * (low + high)
         in_log_snr = np.clip((schedule.log_snr(middle) - first) / (last - first), 0.0, 1.0)
-        progress = 0.5 * in_log_snr + 0.5 * (schedule.t_max - middle) / span
+        progress = 0.5 * in_log_snr + 0.5 * (schedule.t_max - schedule.unspaced(middle)) / span
         low, high = np.where(progress > wanted, middle, low), np.where(progress > wanted, high, middle)
     return np.asarray(0.5 * (low + high))
 
@@ -131,11 +136,20 @@ def _leading(schedule: Schedule, steps: int) -> Floats:
     places = np.arange(steps, dtype=np.float64)[::-1]
     if schedule.training_steps is not None:
         return places * (schedule.training_steps // steps)
-    return schedule.t_min + places * (schedule.t_max - schedule.t_min) / steps
+    first = _equal_t_min(schedule)
+    return first + places * (schedule.t_max - first) / steps
 
 
 def _trailing(schedule: Schedule, steps: int) -> Floats:
     places = np.arange(steps, 0, -1, dtype=np.float64)
     if schedule.training_steps is not None:
         return places * (schedule.training_steps / steps) - 1.0
-    return schedule.t_min + places * (schedule.t_max - schedule.t_min) / steps
+    first = _equal_t_min(schedule)
+    if schedule.family == "flow" and schedule.t_max / steps >= first:
+        return places * (schedule.t_max / steps)  # to t = 0 in equal steps, as flow pipelines walk
+    return first + places * (schedule.t_max - first) / steps
+
+
+def _equal_t_min(schedule: Schedule) -> float:
+    """The last time before a schedule's shift of its grids."""
+    return float(schedule.unspaced(np.array([schedule.t_min]))[0])

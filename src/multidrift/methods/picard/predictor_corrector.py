@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
-from multidrift.drifts.drift import Conditioning, Drift
+from multidrift.drifts.drift import Bound, Conditioning, Drift
 from multidrift.drifts.model import Model
 from multidrift.methods.method import Method
 from multidrift.methods.picard.front import block_boundaries
@@ -163,6 +163,26 @@ class AtOneTime(Drift):
         """∇ log density at y [n, …]; the time is its own."""
         del t, target
         return self.drift.predict(x * self.sigma, self.t, "score", conditioning) * self.sigma
+
+    def bind(self, conditioning: Conditioning, count: int) -> Bound:
+        return _BoundAtOneTime(self, conditioning, count, self.drift.bind(conditioning, count), self.t, self.sigma)
+
+
+@dataclass(frozen=True, eq=False)
+class _BoundAtOneTime(Bound):
+    """The same in one run: `inner` is the denoiser's own."""
+
+    inner: Bound
+    t: float
+    sigma: float
+
+    def predict(self, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
+        del t, target
+        return self.inner.predict(x * self.sigma, self.t, "score", rows) * self.sigma
+
+    def work(self, t: float | Floats, rows: int) -> list[tuple[str, int]]:
+        del t
+        return self.inner.work(self.t, rows)
 
 
 def _picard(part: object) -> object:

@@ -1,0 +1,250 @@
+"""A pipeline of diffusers whose denoise loop is any method of the package, until it is undone."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self, cast
+
+import torch
+from torch import Tensor
+
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.diffusers.read import _clip, _prediction
+from multidrift.drifts.ladder import Ladder
+from multidrift.integrations.diffusers.levels import SECOND, named_networks, network_of
+from multidrift.integrations.diffusers.loop import STEP_BY_STEP, Callback, Loop, Settings
+from multidrift.integrations.diffusers.network import StandIn
+from multidrift.integrations.diffusers.regrid import with_steps
+from multidrift.integrations.diffusers.scheduler import SchedulerShape
+from multidrift.methods.euler import Euler
+from multidrift.methods.method import Method
+from multidrift.methods.multistep import Multistep
+from multidrift.runs.result import State
+from multidrift.schedules.diffusers import Scheduler, from_diffusers, is_scheduler
+
+_NOISY = (
+    "DDPMScheduler",
+    "DDPMParallelScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+)
+_DOUBLED = ("DiTPipeline",)
+_NO_PART_OF = ("denoising_end", "denoising_start")  # a part of the noise levels alone: SDXL with its refiner
+
+
+def accelerate(
+    pipe: object,
+    method: Method,
+    ladder: Ladder | Sequence[object] | None = None,
+    *,
+    eta: float | None = None,
+    plan_seed: int = 0,
+) -> Accelerated:
+    """Let a pipeline of diffusers denoise with `method`; `pipe(…)` stays the call, `.undo()` takes it back.
+
+    - `pipe`: a pipeline with one network and one scheduler in its loop. Encoding, guidance, control and the VAE stay
+      its own; so do `generator` (one, or one a sample), `callback_on_step_end`, `num_images_per_prompt`, `strength`,
+      `output_type`, offloading and dtypes
+    - `method`: where it names no grid, it runs on the times of the pipeline's scheduler; `num_inference_steps=` in a
+      call takes the place of its steps, and its `calls` follow in proportion
+    - `ladder`: an `md.Ladder` whose top level is the pipeline's network; or networks, pipelines or Denoisers below it,
+      cheapest first. Every level is given the pipeline's conditioning
+    - `eta`: the amount of noise; by default 1 where the pipeline's scheduler adds noise (DDPM, ancestral, SDE solvers),
+      else 0; an `eta=` of the call comes first
+
+    States are float32 between steps, whatever the networks compute in. With one generator sample i depends on what it
+    draws and on i, with a list on its own generator alone. Raises MultidriftError on pipelines, schedulers, levels and
+    caches that cannot be, naming them.
+    """
+    require(isinstance(method, Method), "method", method, "a method, such as md.Euler(steps=50)")
+    require(
+        not isinstance(getattr(pipe, "scheduler", None), SchedulerShape), "pipe", "one that is running", "one at rest"
+    )
+    if getattr(type(pipe), "_accelerated", None) is not None:
+        raise MultidriftError("pipe: is accelerated already; undo() that first")
+    return Accelerated(pipe, method, ladder, eta, plan_seed)
+
+
+class Accelerated:
+    """What `accelerate` gives: `undo()` restores the pipeline, also at the end of a `with` block.
+
+    - `calls`: of the last run, rows passed to each level per sample, without the pipeline's own rows for guidance
+    - `state`: its last state, the sample in `x`
+    """
+
+    def __init__(
+        self,
+        pipe: object,
+        method: Method,
+        ladder: Ladder | Sequence[object] | None,
+        eta: float | None,
+        plan_seed: int,
+    ) -> None:
+        self.pipe, self.method, self.eta, self.plan_seed = pipe, method, eta, plan_seed
+        self.part, self.network = network_of(pipe)
+        self.networks, self.ladder = named_networks(self.network, ladder)
+        self.state: State | None = None
+        self._like(self.scheduler)  # a scheduler that cannot be is refused now
+        self._kind = type(pipe)
+        pipe.__class__ = _with_call(self._kind, self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.undo()
+
+    def undo(self) -> None:
+        """Give the pipeline its own loop back; harmless a second time."""
+        if type(self.pipe) is not self._kind:
+            self.pipe.__class__ = self._kind
+
+    @property
+    def calls(self) -> Mapping[str, float]:
+        """Rows passed to each level per sample in the last run; {} before the first."""
+        return {} if self.state is None else self.state.calls
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The pipeline's own."""
+        own = getattr(self.pipe, "scheduler", None)
+        require(is_scheduler(own), "pipe", type(self.pipe).__name__, "a pipeline with a scheduler of its own")
+        return cast("Scheduler", own)
+
+    def _like(self, scheduler: Scheduler) -> Denoiser:
+        """The pipeline's network as a Denoiser: on which schedule it is, what it predicts, how far it is clipped."""
+        dynamic = bool(scheduler.config.get("use_dynamic_shifting"))
+        schedule = from_diffusers(scheduler, shift=1.0 if dynamic else None)  # the pipeline itself says how it shifts
+        if schedule.family == "variance_exploding":
+            kind = type(scheduler).__name__
+            raise MultidriftError(f"scheduler: got {kind}, of unscaled data; it takes a training chain or a flow")
+        return Denoiser(
+            _is_called_by_the_pipeline, schedule, _prediction(scheduler, schedule), _clip(scheduler), modules=()
+        )
+
+    def called(self, *args: object, **kwargs: object) -> object:
+        """`pipe(…)`: the pipeline's own call, with our scheduler and network in it for as long as it runs."""
+        call = inspect.signature(self._kind.__call__).bind(self.pipe, *args, **kwargs)
+        given = call.arguments
+        own = self.scheduler
+        for name in _NO_PART_OF:
+            require(given.get(name) is None, name, given.get(name), "None: the loop runs to clean data")
+        number = given.get("num_inference_steps")
+        method = with_steps(self.method, number) if isinstance(number, int) else self.method
+        self._refuse_caches(method)
+        takes = inspect.signature(self._kind.__call__).parameters
+        if "num_inference_steps" in takes and "timesteps" not in given and "sigmas" not in given:
+            given["num_inference_steps"] = method.number_of_evaluations
+        loop = Loop(self._settings(own, method, given))
+        _with_callback(given, takes, loop)
+        try:
+            with self._in_place(own, loop):
+                return self._kind.__call__(*call.args, **call.kwargs)
+        except RuntimeError as error:
+            if not loop.at_many_times:
+                raise
+            message = "pipe: its loop does not take states of several times, or of some samples, at once"
+            raise MultidriftError(f"{message}; {STEP_BY_STEP} ({error})") from error
+        finally:
+            loop.close()
+            self.state = loop.state
+
+    def _settings(self, own: Scheduler, method: Method, given: Mapping[str, object]) -> Settings:
+        eta = given.get("eta", self.eta)
+        if eta is None:
+            sde = str(own.config.get("algorithm_type", "")).startswith("sde") or own.config.get("stochastic_sampling")
+            eta = 1.0 if sde or type(own).__name__ in _NOISY else 0.0
+        final = getattr(own, "final_alpha_cumprod", 1.0)
+        return Settings(
+            method=method,
+            networks=self.networks,
+            ladder=self.ladder,
+            like=self._like(own),
+            eta=float(cast("float", eta)),
+            plan_seed=self.plan_seed,
+            seed=functools.partial(_seeds, given.get("generator")),
+            training_steps=float(cast("float", own.config.get("num_train_timesteps", 1000))),
+            final_signal=float(final),
+            doubles=any(base.__name__ in _DOUBLED for base in self._kind.__mro__),
+        )
+
+    def _refuse_caches(self, method: Method) -> None:
+        """A cache takes one call for the next of the last: that holds where one network is called step by step."""
+        in_order = isinstance(method, Euler | Multistep)
+        for name, network in self.networks.items():
+            if getattr(network, "is_cache_enabled", False) and not in_order:
+                raise MultidriftError(
+                    f"level {name}: has a cache enabled (enable_cache), which reuses what the step before left; "
+                    f"{type(method).__name__} skips calls or makes them at many times at once; it takes "
+                    "disable_cache(), or md.Euler or md.Multistep"
+                )
+
+    @contextmanager
+    def _in_place(self, own: Scheduler, loop: Loop) -> Iterator[None]:
+        """The pipeline with our parts, and afterwards with its own, past its own bookkeeping of parts."""
+        parts: dict[str, object] = {"scheduler": SchedulerShape(own, loop)}
+        for name in (self.part, *SECOND):
+            network = getattr(self.pipe, name, None)
+            if isinstance(network, torch.nn.Module):
+                parts[name] = StandIn(network, loop.called)
+        kept = {name: getattr(self.pipe, name) for name in parts}
+        try:
+            for name, part in parts.items():
+                object.__setattr__(self.pipe, name, part)
+            yield
+        finally:
+            for name, part in kept.items():
+                object.__setattr__(self.pipe, name, part)
+
+
+def _with_call(kind: type, accelerated: Accelerated) -> type:
+    """The pipeline's class with our call, of the same name, so that saving and loading see no difference."""
+
+    @functools.wraps(kind.__call__)
+    def call(pipe: object, *args: object, **kwargs: object) -> object:
+        del pipe
+        return accelerated.called(*args, **kwargs)
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind,), {"__call__": call, "_accelerated": accelerated, **names})
+
+
+def _with_callback(given: dict[str, object], takes: Mapping[str, object], loop: Loop) -> None:
+    """The user's callback after every step of the walk, in the place of every round of the pipeline's loop."""
+    callback = given.get("callback_on_step_end")
+    if callback is None or "callback_on_step_end" not in takes:
+        return
+    tensors = getattr(callback, "tensor_inputs", None)
+    if tensors is not None:
+        given["callback_on_step_end_tensor_inputs"] = tensors
+    given["callback_on_step_end"] = functools.partial(loop.report, cast("Callback", callback))
+
+
+def _seeds(generator: object, count: int) -> int | list[int]:
+    """A seed for all samples drawn from a generator, or one for each from its own."""
+    if isinstance(generator, list | tuple):
+        right = len(generator) == count
+        require(right, "generator", f"{len(generator)} generators", f"one, or one for each of {count} samples")
+        return [_seed(one) for one in generator]
+    return _seed(generator)
+
+
+def _seed(generator: object) -> int:
+    kind = isinstance(generator, torch.Generator)
+    require(
+        kind or generator is None, "generator", type(generator).__name__, "None, a torch.Generator or a list of them"
+    )
+    own = generator if isinstance(generator, torch.Generator) else None
+    device = "cpu" if own is None else own.device
+    return int(torch.randint(0, 2**63 - 1, (), generator=own, device=device))
+
+
+def _is_called_by_the_pipeline(x: Tensor, t: Tensor) -> Tensor:
+    raise AssertionError(x, t)

@@ -1,0 +1,147 @@
+"""Networks that stand in for a pipeline's own, and how a method's walk asks for their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
+from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.drift import Bound, Conditioning, Drift
+from multidrift.drifts.ladder import Ladder
+from multidrift.processes.predictions import Prediction
+
+PARTS = ("transformer", "unet", "prior")  # what pipelines call the network that their loop evaluates
+SECOND = ("transformer_2",)  # networks for a part of the noise levels
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What the walk wants to know: the guided prediction of `level` at states x [n, …] of the samples `rows` [n].
+
+    `times` [1], or [n] where states differ in it; `whole`: all samples in order at one time.
+    """
+
+    level: str
+    x: Tensor
+    times: Floats
+    rows: Tensor
+    whole: bool
+
+
+Ask = Callable[[Question], Tensor]
+
+
+def network_of(pipe: object) -> tuple[str, torch.nn.Module]:
+    """The name and the network of a pipeline; raises on what is none."""
+    for name in PARTS:
+        network = getattr(pipe, name, None)
+        if isinstance(network, torch.nn.Module):
+            return name, network
+    kind = type(pipe).__name__
+    raise MultidriftError(f"pipe: got {kind}; it takes a pipeline of diffusers with one of {', '.join(PARTS)}")
+
+
+def named_networks(
+    own: torch.nn.Module, ladder: Ladder | Sequence[object] | None
+) -> tuple[dict[str, torch.nn.Module], Ladder | None]:
+    """The networks by level, cheapest first, the pipeline's own at the top; and the ladder they came from."""
+    if ladder is None:
+        return {"model": own}, None
+    if isinstance(ladder, Ladder):
+        networks = {level.name: _module(level) for level in ladder}
+        top = networks[ladder.top] is own
+        require(top, "ladder", f"{ladder.top} as its top level", "one whose top level is the pipeline's own network")
+        kept = ladder
+    else:
+        listed = list(ladder) if isinstance(ladder, Sequence) else []
+        require(
+            bool(listed), "ladder", ladder, "an md.Ladder, or networks, pipelines or Denoisers below the pipeline's"
+        )
+        modules = [module for module in (_module(level) for level in listed) if module is not own]
+        names = [level.name if isinstance(level, Drift) else f"f{i + 1}" for i, level in enumerate(listed)]
+        networks = dict(zip(names, modules, strict=False)) | {"model": own}
+        require(len(networks) == len(modules) + 1, "ladder", names, "levels of different names, none of them 'model'")
+        kept = None
+    for name, module in networks.items():
+        _check_like(name, module, own)
+    return networks, kept
+
+
+def _module(level: object) -> torch.nn.Module:
+    """The network of a level that was given as one, as a pipeline or as a Denoiser."""
+    if isinstance(level, Denoiser):
+        require(not level.layers, f"level {level.name}", "guidance or a transform", "none: guidance is the pipeline's")
+        require(bool(level.modules), f"level {level.name}", type(level.net).__name__, "a network of diffusers")
+        return level.modules[0]
+    if isinstance(level, torch.nn.Module):
+        return level
+    return network_of(level)[1]
+
+
+def _check_like(name: str, module: torch.nn.Module, own: torch.nn.Module) -> None:
+    """Refuse a network that cannot be called as the pipeline calls its own."""
+    theirs, ours = (getattr(network, "config", {}) for network in (module, own))
+    for key in (
+        "in_channels",
+        "cross_attention_dim",
+        "joint_attention_dim",
+        "pooled_projection_dim",
+        "caption_channels",
+    ):
+        one, other = theirs.get(key), ours.get(key)
+        if one != other:
+            raise MultidriftError(
+                f"level {name}: has {key}={one}, the pipeline's network {other}; it takes networks for one"
+            )
+    places = [next((str(p.device) for p in network.parameters()), None) for network in (module, own)]
+    if places[0] != places[1] and not hasattr(own, "_hf_hook"):  # an offloaded network is elsewhere until it is called
+        raise MultidriftError(
+            f"level {name}: is on {places[0]}, the pipeline's network on {places[1]}; move one of them"
+        )
+
+
+class AskedLevel(Denoiser):
+    """A level whose predictions come from the pipeline's loop, guided there."""
+
+    def __init__(self, ask: Ask, like: Denoiser, name: str) -> None:
+        super().__init__(_by_asking, like.schedule, like.predicts, like.clip, name, like.shape, modules=())
+        self.ask = ask
+
+    def bind(self, conditioning: Conditioning, count: int) -> Bound:
+        return _Asked(self, conditioning, count, self.ask)
+
+
+def _by_asking(x: Tensor, t: Tensor) -> Tensor:
+    raise AssertionError(x, t)  # such a level is always bound to a run
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked(Bound):
+    ask: Ask
+
+    def predict(self, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
+        level = cast("AskedLevel", self.drift)
+        times = np.atleast_1d(np.asarray(t, dtype=np.float64))
+        whole = len(x) == self.count and len(times) == 1
+        raw = self.ask(Question(level.name, x, times, rows, whole))
+        return level.converted(x, level.checked(raw, x), times, target)
+
+
+def walked_model(
+    networks: Mapping[str, torch.nn.Module], ladder: Ladder | None, ask: Ask, like: Denoiser
+) -> Denoiser | Ladder:
+    """What a method walks along: the same levels, each of which asks."""
+    levels = [AskedLevel(ask, like, name) for name in networks]
+    if len(levels) == 1:
+        return levels[0]
+    if ladder is None:
+        return Ladder(levels)
+    gaussian = ladder.gaussian if ladder.gaussian is not None and ladder.gaussian.schedule == like.schedule else None
+    return Ladder(levels, costs=ladder.costs, gaussian=gaussian)

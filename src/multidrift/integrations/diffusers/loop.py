@@ -1,0 +1,295 @@
+"""One run of a pipeline whose denoise loop is a method's walk.
+
+The pipeline's loop stays the outer one. Each of its rounds evaluates what the walk asks for: the time that it iterates
+on, the states that its scheduler gave it and the level behind its network are the question's, so that conditioning and
+guidance are the pipeline's, whatever they are. The first round, whose states only the pipeline knows, starts the walk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multidrift.basics.errors import MultidriftError
+from multidrift.basics.numbers import Floats
+from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.ladder import Ladder
+from multidrift.integrations.diffusers.levels import Question, walked_model
+from multidrift.integrations.diffusers.network import Call, time_map
+from multidrift.integrations.diffusers.regrid import on_times
+from multidrift.integrations.diffusers.turns import Turns
+from multidrift.methods.method import Method
+from multidrift.methods.picard.predictor_corrector import PredictorCorrector
+from multidrift.processes.diffusion import Diffusion
+from multidrift.runs.result import State
+from multidrift.sampling import steps
+from multidrift.schedules.continuous import Flow
+from multidrift.schedules.schedule import Schedule
+
+STEP_BY_STEP = "it takes a method that goes step by step, such as md.Euler, md.Multistep or md.Multilevel"
+Callback = Callable[[object, int, object, dict[str, Tensor]], dict[str, Tensor] | None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made of: `like` is the pipeline's network as a Denoiser; `seed` draws the seeds of so many samples.
+
+    `final_signal`: ᾱ that the pipeline's own scheduler ends at without noise, 1 for clean data. `doubles`: whether the
+    pipeline holds every state twice where it guides, as DiT's does.
+    """
+
+    method: Method
+    networks: Mapping[str, torch.nn.Module]
+    ladder: Ladder | None
+    like: Denoiser
+    eta: float
+    plan_seed: int
+    seed: Callable[[int], int | Sequence[int]]
+    training_steps: float
+    final_signal: float
+    doubles: bool
+
+
+class Loop:
+    """The run; a pipeline reaches it through its scheduler (`set_times`, `iterate`, `step`) and its network (`called`).
+
+    `state`: the newest state of the walk; `news`: whether it has come since the last look at it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.schedule = settings, settings.like.schedule
+        self.times: Floats = np.empty(0)
+        self.timesteps: Tensor = torch.empty(0)
+        self.state: State | None = None
+        self.news = False
+        self._before: State | None = None
+        self._question: Question | None = None
+        self._turns: Turns[Question, Tensor] | None = None
+        self._offered: Tensor | None = None
+        self._answered = self._twice = False
+        self._first = 0
+        self._count = 0
+        self._dtype = torch.float32
+        self._map: Callable[[Floats], Floats] | None = None
+
+    # What the pipeline's scheduler passes on --------------------------------------------------------
+
+    def set_times(self, timesteps: Tensor, shift: float | None) -> Tensor:
+        """The grid: the method's, where it names one, else the pipeline's own times; as a tensor like theirs."""
+        if shift is not None and isinstance(self.schedule, Flow):
+            self.schedule = replace(self.schedule, shift=shift)
+        method = self.settings.method
+        if method.grid is not None or method.times is not None:
+            self.times = method.grid_for(Diffusion(self.schedule, self.settings.eta))
+            self.timesteps = torch.from_numpy(self.times).to(timesteps.device, torch.float32)
+            return self.timesteps
+        self.timesteps = torch.unique_consecutive(timesteps)
+        self.times = self.timesteps.double().cpu().numpy()
+        self.schedule = _reaching(self.schedule, self.times)
+        return self.timesteps
+
+    def iterate(self, first: int) -> Iterator[Tensor]:
+        """The times of what the walk asks for, to its end or until the pipeline stops answering (an interrupt)."""
+        self._first = first
+        yield self.timesteps[first]
+        while self._answered and self._question is not None:
+            self._answered = False
+            yield self._time(self._question)
+
+    def _time(self, question: Question) -> Tensor:
+        """One time of a question, as the pipeline's own would be."""
+        t = float(question.times.max())
+        whole = self.timesteps.is_floating_point() or t == round(t)
+        dtype = self.timesteps.dtype if whole else torch.float32
+        return torch.full((), t, dtype=dtype, device=self.timesteps.device)
+
+    def step(self, output: Tensor, sample: Tensor) -> Tensor:
+        """Answer the walk with a guided prediction; returns the states of its next question, or the sample."""
+        self._answered = True
+        if self._turns is None:
+            self._twice = self.settings.doubles and _is_twice(sample)
+        if self._twice:
+            output, sample = output[: len(output) // 2], sample[: len(sample) // 2]
+        if output.ndim == sample.ndim and output.shape[1] == 2 * sample.shape[1]:
+            output = output[:, : sample.shape[1]]  # a learned variance lies behind
+        if self._turns is None:
+            question = self._begin(output.float(), sample)
+        else:
+            self._honour(sample)
+            question = self._turns.answer(output.float())
+        self._question = question
+        self._offered = self._result() if question is None else question.x
+        return torch.cat((self._offered, self._offered)) if self._twice else self._offered
+
+    def report(
+        self, callback: Callback, pipe: object, number: int, timestep: object, tensors: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The user's callback, where a step has come to its end; what it changes goes back to the pipeline."""
+        del number
+        if not self.news or self.state is None:
+            return {}
+        self.news = False
+        now = self._offered if self._question is None else self.state.x
+        assert now is not None
+        seen = {**tensors, "latents": now} if "latents" in tensors else dict(tensors)
+        changed = dict(callback(pipe, self.state.step - 1, timestep, seen) or {})
+        latents = changed.get("latents", now)
+        stopped = bool(getattr(pipe, "interrupt", False))
+        if latents is not now and self._question is not None and not stopped:
+            self._check_change(self._question)
+        if latents is not now or stopped:
+            changed["latents"] = latents.to(self._dtype) if stopped else latents
+        else:
+            changed.pop("latents", None)
+        return changed
+
+    @property
+    def at_many_times(self) -> bool:
+        """Whether the pipeline now holds states of other than all samples at one time."""
+        return self._question is not None and not self._question.whole
+
+    def close(self) -> None:
+        """End the walk where it is."""
+        if self._turns is not None:
+            self._turns.close()
+
+    # The walk ---------------------------------------------------------------------------------------
+
+    def _begin(self, output: Tensor, sample: Tensor) -> Question | None:
+        """Start the walk at the pipeline's own states; its first question may be what was just evaluated."""
+        start = sample.detach().to(torch.float32, copy=True)
+        self._count, self._dtype = len(start), sample.dtype
+        run, device = self.settings, sample.device
+
+        def walk(ask: Callable[[Question], Tensor]) -> None:
+            model = walked_model(run.networks, run.ladder, ask, self._like())
+            grad, inference = torch.set_grad_enabled(mode=False), torch.inference_mode(mode=inferring)
+            with grad, inference, stream:
+                for state in self._states(model, start):
+                    self._before, self.state, self.news = self.state, state, True
+
+        on_gpu = device.type == "cuda"
+        stream = torch.cuda.stream(torch.cuda.current_stream(device)) if on_gpu else contextlib.nullcontext()
+        inferring = torch.is_inference_mode_enabled()
+        self._turns = Turns(walk)
+        question = self._turns.start()
+        if question is not None and self._is_probe(question, start):
+            question = self._turns.answer(output)
+        return question
+
+    def _states(self, model: Denoiser | Ladder, start: Tensor) -> Iterator[State]:
+        run = self.settings
+        process = Diffusion(self.schedule, run.eta)
+        random = process.noisy or isinstance(run.method, PredictorCorrector)
+        return steps(
+            model,
+            on_times(run.method, self.times[self._first :]),
+            process,
+            count=len(start),
+            seed=run.seed(len(start)) if random else 0,
+            start=start,
+            plan_seed=run.plan_seed,
+        )
+
+    def _like(self) -> Denoiser:
+        """The pipeline's network on this call's schedule: flows shift by resolution."""
+        like = self.settings.like
+        return Denoiser(like.net, self.schedule, like.predicts, like.clip, like.name, modules=())
+
+    def _is_probe(self, question: Question, start: Tensor) -> bool:
+        """Whether the walk asks first for what the pipeline's first round evaluated."""
+        same = question.whole and question.x.data_ptr() == start.data_ptr()
+        return same and question.level == self._probed and float(question.times[0]) == self.times[self._first]
+
+    @cached_property
+    def _probed(self) -> str:
+        """The level that the first round evaluates: the cheapest of the method's, which most walks begin with."""
+        model = walked_model(self.settings.networks, self.settings.ladder, _unasked, self._like())
+        chosen = self.settings.method.for_model(model).levels_of(model)
+        return next(name for name in self.settings.networks if name in chosen)
+
+    def _honour(self, sample: Tensor) -> None:
+        """Take over states that the pipeline or its callback changed (inpainting, changed latents)."""
+        question = self._question
+        assert question is not None
+        if sample is self._offered or self._twice:
+            return
+        same = sample.shape == question.x.shape
+        if same and sample.dtype != question.x.dtype and torch.equal(sample, question.x.to(sample.dtype)):
+            return  # a pipeline that casts its latents after every step has not changed them
+        self._check_change(question)
+        question.x.copy_(sample)
+
+    def _check_change(self, question: Question) -> None:
+        """Raise where the states of a question are no one state of the walk, which goes on from it."""
+        if question.whole and (self.state is None or question.x.data_ptr() == self.state.x.data_ptr()):
+            return
+        raise MultidriftError(
+            "pipe: its latents were changed between steps, by itself or by callback_on_step_end; "
+            f"{type(self.settings.method).__name__} has no one state there for a change to go into; {STEP_BY_STEP}"
+        )
+
+    def _result(self) -> Tensor:
+        """The sample, at the noise level at which the pipeline's own scheduler ends."""
+        assert self.state is not None
+        data, kept = self.state.x, self.settings.final_signal
+        if kept < 1 and self.settings.eta == 0 and self._before is not None:
+            t = float(self.times[-1])
+            alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
+            noise = (self._before.x - alpha * data) / sigma
+            data = kept**0.5 * data + (1.0 - kept) ** 0.5 * noise
+        return data.to(self._dtype)
+
+    # What the pipeline's network passes on ----------------------------------------------------------
+
+    def called(self, network: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """A call of the pipeline's network, as the question has it."""
+        call, question = Call(network, args, kwargs), self._question
+        if question is None:
+            if self._map is None:
+                self._seen = (call.time(), float(self.times[self._first]))
+            return self._run(call, self._probed, network)
+        if not question.whole:
+            call.cut(question.rows, self._count)
+        if len(question.times) > 1:
+            call.at_times(self._units(question.times))
+        return self._run(call, question.level, network)
+
+    def _units(self, times: Floats) -> Floats:
+        """Times in the units in which the pipeline passes them to its network."""
+        if self._map is None:
+            self._map = time_map(*self._seen, self.settings.training_steps)
+        return self._map(times)
+
+    def _run(self, call: Call, level: str, called: torch.nn.Module) -> object:
+        """The call made of the network of a level; of the top one, of whichever of the pipeline's own was called."""
+        network = called if level == list(self.settings.networks)[-1] else self.settings.networks[level]
+        try:
+            return call.run(network)
+        except torch.OutOfMemoryError as error:
+            message = (
+                f"level {level}: out of memory on {len(call.x)} rows at once; it takes fewer prompts or images a call"
+            )
+            raise MultidriftError(f"{message}, or of a parallel method a smaller window= ({error})") from error
+
+
+def _unasked(question: Question) -> Tensor:
+    raise AssertionError(question)
+
+
+def _is_twice(sample: Tensor) -> bool:
+    """Whether the second half of the states is the first once more."""
+    return len(sample) % 2 == 0 and torch.equal(sample[: len(sample) // 2], sample[len(sample) // 2 :])
+
+
+def _reaching(schedule: Schedule, times: Floats) -> Schedule:
+    """The schedule with an end that these times do not go below."""
+    if isinstance(schedule, Flow) and times[-1] < schedule.t_min:
+        return replace(schedule, smallest=float(times[-1]))
+    return schedule

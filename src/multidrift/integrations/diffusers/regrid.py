@@ -1,0 +1,50 @@
+"""The same method with another number of steps, or on times that a pipeline gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from multidrift.basics.errors import require
+from multidrift.basics.numbers import Floats
+from multidrift.methods.method import Method
+from multidrift.methods.multilevel.walk import Multilevel
+from multidrift.methods.picard.predictor_corrector import PredictorCorrector
+
+AnyMethod = TypeVar("AnyMethod", bound=Method)
+
+
+def with_steps(method: Method, number: int) -> Method:
+    """The method with so many steps; the calls of a Multilevel method follow in proportion."""
+    if number == method.number_of_evaluations:
+        return method
+    own = method.number_of_evaluations
+    require(method.times is None, "num_inference_steps", number, f"{own}, the number of the method's own times=")
+    if isinstance(method, PredictorCorrector):
+        predictor = replace(method.predictor, steps=number)
+        return PredictorCorrector(predictor, method.corrector, method.dynamics)
+    if isinstance(method, Multilevel) and method.calls is not None:
+        return replace(method, steps=number, calls=_in_proportion(method, number))
+    return replace(method, steps=number)
+
+
+def on_times(method: Method, times: Floats) -> Method:
+    """The method on these times; the calls of a Multilevel method follow in proportion."""
+    require(len(times) >= 2, "strength", f"one that leaves {len(times)} of the steps", "a larger one, or more steps")
+    if isinstance(method, PredictorCorrector):
+        return PredictorCorrector(_placed(method.predictor, times), method.corrector, method.dynamics)
+    if isinstance(method, Multilevel) and method.calls is not None:
+        return replace(_placed(method, times), calls=_in_proportion(method, len(times)))
+    return _placed(method, times)
+
+
+def _placed(method: AnyMethod, times: Floats) -> AnyMethod:
+    return replace(method, steps=None, grid=None, times=tuple(times.tolist()), integer=False)
+
+
+def _in_proportion(method: Multilevel, number: int) -> tuple[float, ...]:
+    """The calls of each level with another number of evaluations, the final one of the top level always among them."""
+    assert method.calls is not None
+    share = (number - 1) / (method.number_of_evaluations - 1)
+    *lower, top = method.calls
+    return (*(share * calls for calls in lower), 1.0 + share * (top - 1.0))
