@@ -130,13 +130,13 @@ def sana(seed=0):
     return Tiny(stirred(net, seed), scheduler, (4, 8, 8), {"encoder_hidden_states": (5, 8)})
 
 
-def wan(seed=0):
+def wan(seed=0, channels=4):
     net = diffusers.WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=8,
-        freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=16,
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=channels, out_channels=channels,
+        text_dim=8, freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=16,
     )  # fmt: skip
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=5.0)
-    return Tiny(stirred(net, seed), scheduler, (4, 2, 4, 4), {"encoder_hidden_states": (5, 8)})
+    return Tiny(stirred(net, seed), scheduler, (channels, 2, 4, 4), {"encoder_hidden_states": (5, 8)})
 
 
 def cogvideox(seed=0, *, rotary=True):

@@ -2,6 +2,7 @@
 
 from multidrift import integrations, schedules
 from multidrift.basics.errors import MultidriftError
+from multidrift.drifts import conventions
 from multidrift.drifts.conditioning import shared
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.denoiser import Denoiser
@@ -65,6 +66,7 @@ __all__ = [
     "State",
     "Underdamped",
     "breast_cancer_posterior",
+    "conventions",
     "critical_path",
     "forecasts",
     "grid_times",

@@ -50,7 +50,8 @@ def sample(
 
     - `model`: a Denoiser, a Ladder (one-network methods run its top level), or for Langevin dynamics the gradient of a
       log-density (a plain function drift(x, **conditioning), or `md.potential(log_density)`)
-    - `process`: by default `Diffusion(model.schedule)`, the reverse SDE; a model without a schedule needs one
+    - `process`: by default `Diffusion(model.schedule)`, the reverse SDE, or of flows the ODE, `eta=0`; a model without
+      a schedule needs one
     - `count`: number of samples, by default that of `start` or of the seeds, else 1
     - `seed`: one number for the whole batch (sample i depends on (seed, first + i) alone), or one per sample
     - `start` [count, …]: the state at the method's first time; by default drawn. `shape`: one sample's shape, where

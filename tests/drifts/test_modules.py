@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from accelerate import cpu_offload_with_hook
 from tests.fakes import Small
 
 import multidrift as md
@@ -117,3 +118,10 @@ def test_modules_that_are_named_take_the_place_of_those_found():
     assert other.fingerprint != denoiser.fingerprint
     with pytest.raises(md.MultidriftError, match="modules: got .*; it takes a list of the torch modules"):
         md.Denoiser(call, SCHEDULE, modules=["net"])
+
+
+def test_an_offloaded_network_is_where_it_computes():
+    net = Small()
+    cpu_offload_with_hook(net, execution_device=torch.device("meta"))
+    assert md.Denoiser(net, SCHEDULE, shape=(1, 8, 8)).device == torch.device("meta")
+    assert next(net.parameters()).device == torch.device("cpu")

@@ -13,7 +13,8 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.affine import affine, on_device
-from multidrift.drifts.diffusers.read import Clip, read
+from multidrift.drifts.diffusers.read import Clip, Reading, read
+from multidrift.drifts.diffusers.source import source_of
 from multidrift.drifts.drift import Bound, Conditioning, Drift, Network
 from multidrift.drifts.guidance import Branches, Guidance
 from multidrift.drifts.guider import Guider, GuiderLayer
@@ -22,6 +23,8 @@ from multidrift.drifts.transform import Function, Transform
 from multidrift.processes.predictions import PREDICTIONS, Prediction, conversion
 from multidrift.schedules.diffusers import is_scheduler
 from multidrift.schedules.schedule import Schedule
+
+_TINY = np.finfo(np.float64).tiny
 
 
 class Denoiser(Drift):
@@ -89,10 +92,7 @@ class Denoiser(Drift):
         The network takes its conditioning by the names of its forward (`encoder_hidden_states`, …); a prompt of one row
         serves all samples. Raises MultidriftError on networks and schedulers of no known kind, naming them.
         """
-        found = read(model, scheduler, predicts, clip, shape, shift, dtype)
-        return Denoiser(
-            found.net, found.schedule, found.predicts, found.clip, name or found.name, found.shape, found.modules
-        )
+        return denoiser_of(read(source_of(model, scheduler, dtype), predicts, clip, shape, shift), name)
 
     def __repr__(self) -> str:
         layers = "".join(f", {type(layer).__name__.lower()}" for layer in self.layers)
@@ -102,6 +102,11 @@ class Denoiser(Drift):
     def schedule(self) -> Schedule:
         """The noise schedule the network was trained on."""
         return self._schedule
+
+    @property
+    def trained_on(self) -> Schedule:
+        """The schedule of the network itself, where this denoiser is one on another (`on`)."""
+        return self.schedule
 
     @property
     def settings(self) -> list[object]:
@@ -118,6 +123,22 @@ class Denoiser(Drift):
             return self
         other = copy.copy(self)
         other.name = name
+        return other
+
+    def on(self, schedule: Schedule) -> Denoiser:
+        """The same network for runs on another schedule, asked at its own time of equal log-SNR.
+
+        States are scaled to what it was trained on, so that networks of different schedules, of a flow and of a DDPM
+        chain too, make one ladder. Beyond the noise levels it knows it is asked at the nearest of them.
+        """
+        require(isinstance(schedule, Schedule), "schedule", schedule, "a schedule of md.schedules")
+        if schedule == self.schedule:
+            return self
+        require(not self.layers, "on", self, "a denoiser without guidance or transforms, which come after it")
+        if not schedule.has_noise_of(self.schedule):
+            return _Matched(self, schedule)
+        other = copy.copy(self)
+        other._schedule = schedule  # noqa: SLF001 (its own copy)
         return other
 
     def guided(
@@ -204,6 +225,41 @@ class Denoiser(Drift):
         dtype = self.dtype or x.dtype
         times = on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32).expand(len(x))
         return self.checked(self.net(x.to(dtype, copy=True), times, **conditioning), x)
+
+
+def denoiser_of(found: Reading, name: str | None = None) -> Denoiser:
+    """The Denoiser of what was read of a pipeline."""
+    named = found.name if name is None else name
+    return Denoiser(found.net, found.schedule, found.predicts, found.clip, named, found.shape, found.modules)
+
+
+class _Matched(Denoiser):
+    """A denoiser on another schedule than its network's, whose data it predicts; see `Denoiser.on`."""
+
+    def __init__(self, inner: Denoiser, schedule: Schedule) -> None:
+        super().__init__(inner.net, schedule, "sample", inner.clip, inner.name, inner.shape, inner.modules)
+        self.inner = inner
+
+    @property
+    def trained_on(self) -> Schedule:
+        return self.inner.schedule
+
+    @property
+    def settings(self) -> list[object]:
+        return [*super().settings, self.inner.settings]
+
+    def on(self, schedule: Schedule) -> Denoiser:
+        require(not self.layers, "on", self, "a denoiser without guidance or transforms, which come after it")
+        return self.inner.on(schedule).renamed(self.name)
+
+    def raw(self, x: Tensor, t: Floats, conditioning: Conditioning) -> Tensor:
+        own, alpha, sigma = self.inner.schedule, self.schedule.alpha(t), self.schedule.sigma(t)
+        matched = np.clip(own.time(self.schedule.log_snr(t)), own.t_min, own.t_max)
+        # Where the noise levels meet both ratios are the same; beyond them the larger part of the state decides.
+        scale = np.where(sigma >= alpha, own.sigma(matched) / sigma, own.alpha(matched) / np.maximum(alpha, _TINY))
+        state = affine(x, x, (np.zeros_like(scale), scale))
+        said = self.inner.raw(state, matched, conditioning)
+        return self.inner.converted(state, said, matched, "sample", clipped=False)
 
 
 def _refuse_parts_of_pipelines(net: object, schedule: object) -> None:

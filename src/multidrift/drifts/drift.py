@@ -78,7 +78,11 @@ class Drift(ABC):
 
     @property
     def device(self) -> torch.device | None:
-        """Where the network's parameters are; None for a network without any."""
+        """Where the network computes: where its parameters are, or are moved to for every call; None without any."""
+        for module in self.modules:
+            moved = getattr(getattr(module, "_hf_hook", None), "execution_device", None)  # offloaded by accelerate
+            if moved is not None:
+                return torch.device(moved)
         return next((p.device for module in self.modules for p in module.parameters()), None)
 
     @property

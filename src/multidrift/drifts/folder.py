@@ -79,6 +79,8 @@ def write_levels(
             raise MultidriftError(
                 f"level {name}: has guidance or a transform; save the plain ladder and add them later"
             )
+        own = level.trained_on.has_noise_of(level.schedule)
+        require(own, f"level {name}", "a schedule that is not its network's", "levels on the schedule of all to save")
         denoisers[name] = level
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

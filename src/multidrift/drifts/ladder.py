@@ -16,7 +16,8 @@ from multidrift.basics.numbers import Floats, aligned
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
 from multidrift.drifts.costs import Costs, measure_costs
 from multidrift.drifts.covariance import DriftCovariance
-from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.denoiser import Denoiser, denoiser_of
+from multidrift.drifts.diffusers.levels import read_levels as read_pipelines
 from multidrift.drifts.drift import Drift, Network
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
@@ -87,6 +88,29 @@ class Ladder:
         """The ladder saved in `folder`; every file is checked against its hash before it is read."""
         levels, costs, gaussian, covariances = read_levels(Path(folder))
         return Ladder(levels, costs=costs, gaussian=gaussian, covariances=covariances)
+
+    @staticmethod
+    def from_diffusers(
+        models: Sequence[object],
+        names: Sequence[str] | None = None,
+        *,
+        shape: tuple[int, ...] | None = None,
+        same_vae: bool = True,
+        dtype: torch.dtype | None = None,
+    ) -> Ladder:
+        """Networks of a family, cheapest first, from diffusers: on the top level's schedule, matched by log-SNR.
+
+        - `models`: pipelines, their folders, or pairs (network, scheduler)
+        - `names`: by default those of the folders they were loaded from
+        - `shape`: of one sample's latents, where the levels' own differ or are not known
+        - `same_vae`: whether VAEs need the same weights; channels and scales have to agree in any case
+        - `dtype`: of networks that are read from folders
+
+        Levels may differ in schedule, in shift and in what they predict. Raises MultidriftError, naming the level,
+        where latents differ or networks were distilled in other ways; `check` asks the networks themselves.
+        """
+        levels = [denoiser_of(found) for found in read_pipelines(models, names, shape, dtype, same_vae=same_vae)]
+        return Ladder([level.on(levels[-1].schedule) for level in levels])
 
     def save(self, folder: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
         """Write a folder with `ladder.json` and one diffusers pipeline a level, whole or not at all.

@@ -35,11 +35,11 @@ def final_calls(model: Model) -> int:
 
 
 def process_for(model: Model, process: Process | None) -> Process:
-    """The process of a run: the reverse SDE by default, else the given one if it suits the model."""
+    """The process of a run: the reverse SDE by default, of flows the ODE, else the given one if it suits the model."""
     if process is None:
         if model.schedule is None:
             raise MultidriftError("process: got None; a model without a schedule takes md.Overdamped or md.Underdamped")
-        return Diffusion(model.schedule)
+        return Diffusion(model.schedule, eta=0.0 if model.schedule.family == "flow" else 1.0)  # what flows are used as
     require(isinstance(process, Process), "process", process, "an md.Diffusion, md.Overdamped or md.Underdamped")
     if process.model_schedule != model.schedule:
         if process.model_schedule is None or model.schedule is None:

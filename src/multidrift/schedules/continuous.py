@@ -138,6 +138,9 @@ class Flow(Schedule):
     def time(self, log_snr: ArrayLike) -> Floats:
         return self.scale * np.exp(-np.logaddexp(0.0, np.asarray(log_snr, dtype=np.float64)))
 
+    def has_noise_of(self, other: Schedule) -> bool:
+        return isinstance(other, Flow) and self.scale == other.scale
+
     def spaced(self, times: Floats) -> Floats:
         if self.shift == 1:
             return times

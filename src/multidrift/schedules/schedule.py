@@ -60,6 +60,10 @@ class Schedule(ABC):
         """Number of training steps where time is a training step index, else None."""
         return None
 
+    def has_noise_of(self, other: Schedule) -> bool:
+        """Whether α and σ of both are the same functions of t; what places grids may differ."""
+        return self == other
+
     def spaced(self, times: Floats) -> Floats:
         """Where grids of equal steps of t place these times of equal steps; flows with a shift move them."""
         return times

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from multidrift.drifts.diffusers.family import Family, Shape, square
+from multidrift.drifts.diffusers.family import Family
 
 _PIXELS = 8  # a side of the image over that of its latents
 
@@ -17,10 +17,6 @@ class DiT(Family):
     needs = ("class_labels",)
     per_row = needs
 
-    @property
-    def shape(self) -> Shape | None:
-        return square(self.setting("sample_size"), self.number("in_channels"))
-
     def forward(self, x: Tensor, t: Tensor, conditioning: dict[str, object]) -> Tensor:
         return self.network(x, timestep=t, return_dict=False, **conditioning)[0]
 
@@ -31,10 +27,7 @@ class PixArt(Family):
     classes = ("PixArtTransformer2DModel",)
     needs = ("encoder_hidden_states",)
     per_row = ("encoder_hidden_states", "encoder_attention_mask", "added_cond_kwargs")
-
-    @property
-    def shape(self) -> Shape | None:
-        return square(self.setting("sample_size"), self.number("in_channels"))
+    text_width = "caption_channels"
 
     def forward(self, x: Tensor, t: Tensor, conditioning: dict[str, object]) -> Tensor:
         given = {"added_cond_kwargs": self._size_of(x), **conditioning}

@@ -28,6 +28,7 @@ class Family(ABC):
 
     - `classes`: names of the diffusers classes it serves
     - `needs`: conditioning without which the network cannot be called
+    - `text_width`: the setting of the config that has the width of `encoder_hidden_states`
     - `per_row`: conditioning with a row a sample: one row serves all samples, floats are cast to the network's dtype
 
     All other conditioning is passed to the network's forward as it is.
@@ -36,6 +37,7 @@ class Family(ABC):
     classes: ClassVar[tuple[str, ...]]
     needs: ClassVar[tuple[str, ...]] = ()
     per_row: ClassVar[tuple[str, ...]] = ()
+    text_width: ClassVar[str | None] = None
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -45,15 +47,25 @@ class Family(ABC):
 
     def __call__(self, x: Tensor, t: Tensor, **conditioning: object) -> Tensor:
         """The prediction at latents x [n, …] and times t [n] of the scheduler, shaped like x."""
-        for name in self.needs:
-            if conditioning.get(name) is None:
-                given = ", ".join(conditioning) or "nothing"
-                kind = type(self.network).__name__
-                raise MultidriftError(f"conditioning: got {given}; {kind} takes {', '.join(self.needs)}")
+        self._check(conditioning)
         for name in self.per_row:
             if name in conditioning:
                 conditioning[name] = _fitted(conditioning[name], x)
         return without_variance(self.forward(x, t, conditioning), x)
+
+    def _check(self, conditioning: Mapping[str, object]) -> None:
+        """Raise where conditioning is missing, or a text is another encoder's."""
+        kind = type(self.network).__name__
+        for name in self.needs:
+            if conditioning.get(name) is None:
+                given = ", ".join(conditioning) or "nothing"
+                raise MultidriftError(f"conditioning: got {given}; {kind} takes {', '.join(self.needs)}")
+        text, width = conditioning.get("encoder_hidden_states"), self.setting(self.text_width or "")
+        if isinstance(text, Tensor) and isinstance(width, int) and text.shape[-1] != width:
+            raise MultidriftError(
+                f"conditioning['encoder_hidden_states']: got width {text.shape[-1]}; {kind} takes {width}, of its own "
+                "text encoder"
+            )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,9 +77,14 @@ class Family(ABC):
         """The network's output, called as its pipeline calls it."""
 
     @property
-    @abstractmethod
+    def channels(self) -> int:
+        """Channels of the latents."""
+        return self.number("in_channels")
+
+    @property
     def shape(self) -> Shape | None:
         """One sample's shape, where the config knows it."""
+        return square(self.setting("sample_size"), self.channels)
 
     def tokens(self, shape: Shape) -> int | None:
         """The length of an image's sequence in the network, which flows that shift by resolution go by."""

@@ -13,6 +13,7 @@ from multidrift.drifts.diffusers.family import Family, Shape, filled
 _GUIDANCE = 3.5  # what FluxPipeline passes on by default, to networks with guidance distilled into them
 _GUIDANCE_2 = 4.0  # the same of Flux2Pipeline
 _STEPS, _LONG = 50.0, 4300  # Flux2Pipeline's number of steps by default, and the tokens above which it has no say
+_SIDE = 128  # latents of the pipelines' images of 1024×1024
 _UNITS = 1000.0  # the scheduler's time over the network's
 
 
@@ -26,14 +27,14 @@ class Flux(Family):
     classes = ("FluxTransformer2DModel",)
     needs = ("encoder_hidden_states", "pooled_projections")
     per_row = needs
+    text_width = "joint_attention_dim"
 
     @property
-    def shape(self) -> Shape | None:
-        return None
+    def shape(self) -> Shape:
+        return (self.channels, _SIDE, _SIDE)
 
     @property
     def channels(self) -> int:
-        """Channels of the latents, before packing."""
         return self.number("in_channels") // 4
 
     def tokens(self, shape: Shape) -> int:
@@ -75,15 +76,11 @@ class Flux2(Family):
     classes = ("Flux2Transformer2DModel",)
     needs = ("encoder_hidden_states",)
     per_row = needs
+    text_width = "joint_attention_dim"
 
     @property
-    def shape(self) -> Shape | None:
-        return None
-
-    @property
-    def channels(self) -> int:
-        """Channels of the latents."""
-        return self.number("in_channels")
+    def shape(self) -> Shape:
+        return (self.channels, _SIDE // 2, _SIDE // 2)
 
     def tokens(self, shape: Shape) -> int:
         return shape[1] * shape[2]

@@ -10,7 +10,7 @@ import torch
 from multidrift.basics.errors import MultidriftError
 from multidrift.drifts.diffusers.catalogue import family_of
 from multidrift.drifts.diffusers.family import Family, Shape
-from multidrift.drifts.diffusers.source import source_of
+from multidrift.drifts.diffusers.source import Source
 from multidrift.drifts.diffusers.unet import UNet
 from multidrift.drifts.diffusers.units import Preconditioned, ScoreOfSigma
 from multidrift.drifts.drift import Network
@@ -43,20 +43,17 @@ class Reading:
 
 
 def read(
-    model: object,
-    scheduler: object | None,
-    predicts: Prediction | None,
-    clip: Clip,
-    shape: Shape | None,
-    shift: float | None,
-    dtype: torch.dtype | None,
+    source: Source,
+    predicts: Prediction | None = None,
+    clip: Clip = "scheduler",
+    shape: Shape | None = None,
+    shift: float | None = None,
 ) -> Reading:
-    """What `Denoiser.from_diffusers` was given, as the arguments of a Denoiser."""
-    source = source_of(model, scheduler, dtype)
+    """What was read of a pipeline, as the arguments of a Denoiser; see `Denoiser.from_diffusers`."""
     if source.scheduler is None:
         raise MultidriftError("scheduler: got None; a network alone takes the scheduler it was trained with")
     family = family_of(source.network)
-    size = shape if shape is not None else family.shape or _pipeline_shape(family, source.pipeline)
+    size = family.shape if shape is None else shape
     schedule = _schedule(family, source.scheduler, size, shift)
     kind = _prediction(source.scheduler, schedule) if predicts is None else predicts
     net, kind = _in_scheduler_units(family, source.scheduler, schedule, kind)
@@ -73,11 +70,14 @@ def read(
 
 def _schedule(family: Family, scheduler: Scheduler, shape: Shape | None, shift: float | None) -> Schedule:
     """The scheduler's schedule; of a flow that shifts by resolution, for latents of this shape."""
-    dynamic = bool(scheduler.config.get("use_dynamic_shifting"))
-    if not dynamic or shape is None:
+    if shift is not None or not scheduler.config.get("use_dynamic_shifting"):
         return from_diffusers(scheduler, shift=shift)
-    own = family.shift(shape) if shift is None else shift
-    return from_diffusers(scheduler, shift=own, tokens=family.tokens(shape))
+    if shape is None:
+        raise MultidriftError(
+            f"shape: got None with {type(scheduler).__name__}, which shifts by resolution; it takes one sample's "
+            "latent shape, or shift="
+        )
+    return from_diffusers(scheduler, shift=family.shift(shape), tokens=family.tokens(shape))
 
 
 def _prediction(scheduler: Scheduler, schedule: Schedule) -> Prediction:
@@ -116,9 +116,3 @@ def _in_scheduler_units(
     if isinstance(family, UNet) and family.setting("out_channels") == family.setting("in_channels"):
         return cast("Network", family.network), kind  # it is called as it is, and can be saved in a ladder's folder
     return family, kind
-
-
-def _pipeline_shape(family: Family, pipeline: object | None) -> Shape | None:
-    """The shape that a pipeline makes by default, where the network's config has none."""
-    size, channels = getattr(pipeline, "default_sample_size", None), getattr(family, "channels", None)
-    return (int(channels), int(size), int(size)) if isinstance(size, int) and isinstance(channels, int) else None

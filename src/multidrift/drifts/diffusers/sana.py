@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor
 
-from multidrift.drifts.diffusers.family import Family, Shape, square
+from multidrift.drifts.diffusers.family import Family
 
 
 class Sana(Family):
@@ -15,10 +15,7 @@ class Sana(Family):
     classes = ("SanaTransformer2DModel",)
     needs = ("encoder_hidden_states",)
     per_row = ("encoder_hidden_states", "encoder_attention_mask", "guidance")
-
-    @property
-    def shape(self) -> Shape | None:
-        return square(self.setting("sample_size"), self.number("in_channels"))
+    text_width = "caption_channels"
 
     def forward(self, x: Tensor, t: Tensor, conditioning: dict[str, object]) -> Tensor:
         scale = cast("float | None", self.setting("timestep_scale")) or 1.0

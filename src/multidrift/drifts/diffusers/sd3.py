@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from multidrift.drifts.diffusers.family import Family, Shape, square
+from multidrift.drifts.diffusers.family import Family, Shape
 
 
 class SD3(Family):
@@ -13,10 +13,7 @@ class SD3(Family):
     classes = ("SD3Transformer2DModel",)
     needs = ("encoder_hidden_states", "pooled_projections")
     per_row = needs
-
-    @property
-    def shape(self) -> Shape | None:
-        return square(self.setting("sample_size"), self.number("in_channels"))
+    text_width = "joint_attention_dim"
 
     def tokens(self, shape: Shape) -> int:
         return (shape[1] // self.number("patch_size")) * (shape[2] // self.number("patch_size"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -18,12 +19,17 @@ _PARTS = ("unet", "transformer")  # what pipelines call their network
 
 @dataclass(frozen=True)
 class Source:
-    """What there is to read: the network, its scheduler where it is known, and the pipeline where there is one."""
+    """What there is to read: the network, its scheduler where it is known, and the pipeline or its folder.
+
+    `index`: of a folder, what its model_index.json says.
+    """
 
     network: Network
     scheduler: Scheduler | None
-    pipeline: object | None
     name: str
+    pipeline: object | None = None
+    folder: Path | None = None
+    index: Mapping[str, object] = field(default_factory=dict)
 
 
 def source_of(given: object, scheduler: object | None, dtype: torch.dtype | None) -> Source:
@@ -35,13 +41,23 @@ def source_of(given: object, scheduler: object | None, dtype: torch.dtype | None
         return _from_folder(Path(given), chosen, dtype)
     network = next((part for part in (getattr(given, name, None) for name in _PARTS) if part is not None), None)
     if network is not None:
+        _refuse_two(type(given).__name__, getattr(given, "transformer_2", None))
         own = getattr(given, "scheduler", None)
-        return Source(cast("Network", network), chosen or own, given, _name(network))
+        return Source(cast("Network", network), chosen or own, _name(network), pipeline=given)
     good = isinstance(given, torch.nn.Module) and hasattr(given, "config")
     require(
         good, "model", type(given).__name__, "a pipeline of diffusers, one of its networks, or the folder of either"
     )
-    return Source(cast("Network", given), chosen, None, _name(given))
+    return Source(cast("Network", given), chosen, _name(given))
+
+
+def _refuse_two(pipeline: str, second: object) -> None:
+    """Raise on a pipeline that goes from one network to another on the way."""
+    if second not in (None, [None, None]):
+        raise MultidriftError(
+            f"model: got {pipeline} with two networks, for more and for less noise; it takes one of them, "
+            "md.Denoiser.from_diffusers(pipe.transformer, pipe.scheduler)"
+        )
 
 
 def _name(network: object) -> str:
@@ -58,12 +74,13 @@ def _from_folder(folder: Path, scheduler: Scheduler | None, dtype: torch.dtype |
         index = _read(folder / "model_index.json")
         part = next((name for name in _PARTS if index.get(name) not in (None, [None, None])), None)
         require(part is not None, "model", str(folder), f"a pipeline with one of {', '.join(_PARTS)}")
+        _refuse_two(str(index.get("_class_name")), index.get("transformer_2"))
         network = _load(folder / str(part), dtype)
         own = scheduler or (_load(folder / "scheduler", None) if (folder / "scheduler").is_dir() else None)
-        return Source(cast("Network", network), cast("Scheduler | None", own), None, folder.name)
+        return Source(cast("Network", network), cast("Scheduler | None", own), folder.name, folder=folder, index=index)
     good = (folder / "config.json").is_file()
     require(good, "model", str(folder), "a folder with model_index.json (a pipeline) or config.json (a network)")
-    return Source(cast("Network", _load(folder, dtype)), scheduler, None, folder.name)
+    return Source(cast("Network", _load(folder, dtype)), scheduler, folder.name)
 
 
 def _load(folder: Path, dtype: torch.dtype | None) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from multidrift.drifts.diffusers.family import Family, Shape, square, with_extra_channels
+from multidrift.drifts.diffusers.family import Family, with_extra_channels
 
 
 class UNet(Family):
@@ -12,10 +12,6 @@ class UNet(Family):
 
     classes = ("UNet2DModel",)
     per_row = ("class_labels",)
-
-    @property
-    def shape(self) -> Shape | None:
-        return square(self.setting("sample_size"), self.number("in_channels"))
 
     def forward(self, x: Tensor, t: Tensor, conditioning: dict[str, object]) -> Tensor:
         return self.network(x, t, return_dict=False, **conditioning)[0]
@@ -32,10 +28,12 @@ class ConditionalUNet(Family):
     needs = ("encoder_hidden_states",)
     per_row = ("encoder_hidden_states", "added_cond_kwargs", "class_labels", "timestep_cond", "extra_channels")
 
+    text_width = "cross_attention_dim"
+
     @property
-    def shape(self) -> Shape | None:
+    def channels(self) -> int:
         predicted, taken = self.number("out_channels"), self.number("in_channels")
-        return square(self.setting("sample_size"), taken if predicted == 2 * taken else predicted)
+        return taken if predicted == 2 * taken else predicted
 
     def forward(self, x: Tensor, t: Tensor, conditioning: dict[str, object]) -> Tensor:
         taken = with_extra_channels(x, conditioning, self.number("in_channels"))

@@ -17,6 +17,11 @@ class Wan(Family):
     classes = ("WanTransformer3DModel",)
     needs = ("encoder_hidden_states",)
     per_row = ("encoder_hidden_states", "encoder_hidden_states_image", "extra_channels")
+    text_width = "text_dim"
+
+    @property
+    def channels(self) -> int:
+        return self.number("out_channels")
 
     @property
     def shape(self) -> Shape | None:
@@ -36,6 +41,7 @@ class CogVideoX(Family):
     classes = ("CogVideoXTransformer3DModel",)
     needs = ("encoder_hidden_states",)
     per_row = needs
+    text_width = "text_embed_dim"
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
