@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 import torch
+from tests import tiny_pipelines
 from typer.main import get_command
 
 import multidrift as md
@@ -48,6 +49,11 @@ def brought():
     }  # fmt: skip
 
 
+def brought_pipelines():
+    """Two pipelines of one family, the small one first."""
+    return {"small_pipe": tiny_pipelines.sd()[0], "pipe": tiny_pipelines.sd()[0]}
+
+
 def examples(page):
     """The Python of a page, block by block, with the shorter settings in place."""
     text = NAMES[page].read_text()
@@ -71,6 +77,8 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names = brought() if page != "README.md" else {}
+    if page in ("docs/guidance.md", "docs/pipelines.md"):
+        names |= brought_pipelines()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for example in examples(page):
