@@ -13,6 +13,7 @@ import diffusers
 import matplotlib as mpl
 import pytest
 import torch
+from tests import tiny_pipelines
 from typer.main import get_command
 
 import multidrift as md
@@ -68,6 +69,11 @@ def brought_of_diffusers(page, folder):
     return names
 
 
+def brought_pipelines():
+    """Two pipelines of one family, the small one first."""
+    return {"small_pipe": tiny_pipelines.sd()[0], "pipe": tiny_pipelines.sd()[0]}
+
+
 def examples(page):
     """The Python of a page, block by block, with the shorter settings in place."""
     text = NAMES[page].read_text()
@@ -91,6 +97,8 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names = brought() | brought_of_diffusers(page, tmp_path) if page != "README.md" else {}
+    if page in ("docs/guidance.md", "docs/pipelines.md"):
+        names |= brought_pipelines()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for example in examples(page):
