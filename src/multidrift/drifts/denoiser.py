@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.basics.errors import require
+from multidrift.basics.checks import checked
 from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.types import Dimensions, Positive
 from multidrift.drifts.drift import Conditioning, Drift, Network
-from multidrift.processes.predictions import PREDICTIONS, Prediction, conversion
+from multidrift.processes.predictions import Prediction, conversion
 from multidrift.schedules.schedule import Schedule
 
 
@@ -28,22 +29,19 @@ class Denoiser(Drift):
     predictions, and at every call on an output of another shape or dtype.
     """
 
+    @checked
     def __init__(
         self,
         net: Network,
         schedule: Schedule,
         predicts: Prediction = "epsilon",
-        clip: float | None = None,
+        clip: Positive | None = None,
         name: str = "model",
-        shape: tuple[int, ...] | None = None,
+        shape: Dimensions | None = None,
     ) -> None:
-        require(callable(net), "net", net, "a callable net(x, t, **conditioning)")
-        require(isinstance(schedule, Schedule), "schedule", schedule, "a schedule of md.schedules")
-        require(predicts in PREDICTIONS, "predicts", predicts, ", ".join(PREDICTIONS))
-        require(clip is None or clip > 0, "clip", clip, "None or a positive number")
         self.net, self.predicts, self.clip, self.name = net, predicts, clip, name
         self._schedule = schedule
-        self.shape = shape if shape is not None else _shape_from_config(net)
+        self.shape = tuple(shape) if shape is not None else _shape_from_config(net)
 
     def __repr__(self) -> str:
         return f"Denoiser({self.name!r}, {self.schedule.kind}, predicts={self.predicts!r}, shape={self.shape})"
@@ -74,10 +72,9 @@ class Denoiser(Drift):
         return _convert(x, data, conversion("sample", target, alpha, sigma))
 
     def _raw(self, x: Tensor, t: Floats, conditioning: Conditioning) -> Tensor:
-        # A copy: a network may work in place on what it is given, while x belongs to the run and to the caller.
         dtype = self.dtype or x.dtype
         times = _on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32).expand(len(x))
-        return self.checked(self.net(x.to(dtype, copy=True), times, **conditioning), x)
+        return self.call(x, times, **conditioning)
 
 
 def _on_device(values: Floats, like: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import require
+from multidrift.basics.foreign import ForeignError
 from multidrift.basics.numbers import Floats, plain
 from multidrift.drifts.conditioning import cut_conditioning
 from multidrift.drifts.drift import Drift
@@ -24,6 +25,7 @@ class Evaluator:
 
     - `rows`, `batches`: rows passed to each level, and times each was invoked; `rounds`: evaluations in a row;
       `peak_rows`: most rows of one invocation; `memory`: bytes of invocations, where there is a limit
+    - `times`: those of the run's grid, by which an error of a network tells the step
     - `conditioning`, as `check_conditioning` lets it pass, is cut like the states
 
     With a `batch_size` every invocation has exactly that many rows (the last is padded, padding is not counted), so
@@ -40,7 +42,9 @@ class Evaluator:
         memory_limit: float | None = None,
         *,
         grad: bool,
+        times: Floats | None = None,
     ) -> None:
+        self.times = times
         self.levels, self.count, self.conditioning = levels, count, conditioning
         self.batch_size, self.memory_limit, self.grad = batch_size, memory_limit, grad
         self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
@@ -109,7 +113,18 @@ class Evaluator:
 
     def _predict(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
         conditioning = cut_conditioning(self.conditioning, self.count, rows)
-        return self.levels[level].predict(x, t, target, conditioning)
+        try:
+            return self.levels[level].predict(x, t, target, conditioning)
+        except ForeignError as error:
+            raise error.at(self._place(t)) from error.__cause__
+
+    def _place(self, t: float | Floats) -> str:
+        """Where a run is at a time, or at the earliest of several, in words."""
+        first = float(np.atleast_1d(t)[0])
+        if self.times is None:
+            return f"t = {first:g}"
+        passed = self.times >= first if self.times[0] > self.times[-1] else self.times <= first
+        return f"step {max(int(passed.sum()) - 1, 0)} (t = {first:g})"
 
     @property
     def peak_rows(self) -> int:

@@ -33,7 +33,8 @@ class PredictorCorrector(Method):
     """Solve the ODE block by block; after each, run Langevin dynamics on the density at the block's end.
 
     - `predictor`: a `Picard` of the ODE with its `blocks`; `corrector`: a `Picard` with the steps of one Langevin run
-    - `dynamics`: that run, an `md.Underdamped` whose horizon is in units of σ(t), as it acts on x/σ(t)
+    - `dynamics`: that run, an `md.Underdamped` whose horizon is in units of σ(t), as it acts on x/σ(t); by default of
+      horizon 1 and friction 2
 
     The corrector leaves the density at the block's end as it is and forgets part of the predictor's error; its
     velocities and noise are each sample's own. It takes η = 0. Source: PIADM (Chen et al. 2024), Algorithm 3, with the
@@ -48,12 +49,13 @@ class PredictorCorrector(Method):
         self,
         predictor: Picard | Mapping[str, object],
         corrector: Picard | Mapping[str, object],
-        dynamics: Underdamped | Mapping[str, object] = Underdamped(horizon=1.0, friction=2.0),  # noqa: B008 (frozen)
+        dynamics: Underdamped | Mapping[str, object] | None = None,
     ) -> None:
         parts = {"predictor": _picard(predictor), "corrector": _picard(corrector)}
         for name, part in parts.items():
             require(isinstance(part, Picard), name, part, "an md.Picard")
             object.__setattr__(self, name, part)
+        dynamics = Underdamped(horizon=1.0, friction=2.0) if dynamics is None else dynamics
         dynamics = Underdamped.from_dict(dynamics) if isinstance(dynamics, Mapping) else dynamics
         plain = isinstance(dynamics, Underdamped) and dynamics.preconditioner is None
         require(plain, "dynamics", dynamics, "an md.Underdamped without a preconditioner")
