@@ -17,10 +17,10 @@ def network(ddpm):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: md.Euler(1), "steps: got 1; it takes an integer of at least 2"),
+        (lambda: md.Euler(1), "steps: got 1; it takes None or an integer of at least 2"),
         (lambda: md.Euler(20.0), "steps: got 20.0"),
         (lambda: md.Euler(), "steps: got None"),
-        (lambda: md.Euler(20, "quadratic"), "grid: got 'quadratic'; it takes None, blend, logsnr"),
+        (lambda: md.Euler(20, "quadratic"), "grid: got 'quadratic'; it takes None or blend, logsnr"),
         (lambda: md.Euler(3, times=(9, 5)), "steps: got 3; it takes 2"),
         (lambda: md.Multistep(20, order=4), "order: got 4; it takes 1, 2 or 3"),
         (lambda: md.schedules.ddpm("cosine"), "beta: got 'cosine'"),
@@ -28,7 +28,7 @@ def network(ddpm):
         (lambda: md.schedules.flow(scale=-1.0), "scale: got -1.0"),
         (lambda: md.Diffusion(md.schedules.ddpm(), eta=-1), "eta: got -1; it takes a number of at least 0"),
         (lambda: md.Diffusion(md.schedules.ddpm(), eta=math.nan), "eta: got nan"),
-        (lambda: md.Diffusion(md.schedules.ddpm(), holds="x0"), "holds: got 'x0'; it takes data, noise, score, ddpm"),
+        (lambda: md.Diffusion(md.schedules.ddpm(), holds="x0"), "holds: got 'x0'; it takes data, noise, score or ddpm"),
         (lambda: md.Diffusion(md.schedules.vp(), holds="ddpm"), "holds: got 'ddpm'; it takes a schedule with training"),
         (lambda: md.Diffusion(md.schedules.ddpm(), 0.5, "ddpm"), "eta: got 0.5; it takes 1 with holds='ddpm'"),
         (lambda: md.Diffusion(md.schedules.ddpm(), noise_scale=-1), "noise_scale: got -1"),
@@ -49,7 +49,7 @@ def test_settings(make, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"count": 0}, "count: got 0; it takes a count of at least 1"),
+        ({"count": 0}, "count: got 0; it takes None or an integer of at least 1"),
         ({"first": -1}, "first: got -1"),
         ({"seed": [1, 2], "count": 3}, "seed: got '2 seeds'"),
         ({"seed": [1, 2], "first": 5}, "first: got 5; it takes 0 where every sample has a seed"),
@@ -67,10 +67,10 @@ def test_settings(make, message):
         ({"save": 1.5}, "save: got 1.5"),
         ({"batch_size": "a"}, "batch_size: got 'a'"),
         ({"seed": 1.5}, "seed: got 1.5; it takes an integer, or a list"),
-        ({"seed": [1, 2.5]}, "seed: got 2.5"),
+        ({"seed": [1, 2.5]}, r"seed.1.: got 2.5"),
         ({"seed": "7"}, "seed: got '7'"),
         ({"count": 2.5}, "count: got 2.5"),
-        ({"start": [1, 2]}, "start: got 'list'; it takes a tensor"),
+        ({"start": [1, 2]}, "start: got .1, 2.; it takes None or a tensor"),
         ({"device": "foo"}, "device: got 'foo'; it takes cpu, cuda"),
         ({"process": md.Diffusion(md.schedules.vp())}, "process: its schedule is not the model's"),
         ({"process": "ddpm"}, "process: got 'ddpm'"),
@@ -82,7 +82,7 @@ def test_settings(make, message):
         ({"method": md.Euler(times=(9.0, -1.0))}, "times: got .*; it takes times between 0 and 999"),
         ({"method": md.Euler(times=(9.0,))}, "times: got .*; it takes a list of at least two times"),
         ({"method": md.Euler(times=(9.5, 3.0), integer=True)}, "times: got .*; it takes integers"),
-        ({"device": "meta"}, "device: got level model on cpu, device on meta; a run takes one device for all"),
+        ({"device": "meta"}, "device: got 'meta', which holds no numbers"),
         ({"start": torch.zeros(2, 1, 8, 8, device="meta")}, "device: got level model on cpu, start on meta"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from multidrift import integrations, schedules
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.version import __version__
 from multidrift.drifts import conventions
 from multidrift.drifts.conditioning import shared
 from multidrift.drifts.covariance import DriftCovariance
@@ -32,8 +33,6 @@ from multidrift.sampling import sample, steps
 from multidrift.schedules.grids import grid_times
 from multidrift.targets.logistic import LogisticRegression, PosteriorReference, breast_cancer_posterior
 from multidrift.targets.mixture import GaussianMixture
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CellWeights",
@@ -66,6 +65,7 @@ __all__ = [
     "RunWarning",
     "State",
     "Underdamped",
+    "__version__",
     "breast_cancer_posterior",
     "conventions",
     "critical_path",

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.basics.devices import named_device
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.types import MOST_VALUES
 from multidrift.drifts.conditioning import check_conditioning
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.model import AnyModel, Model, as_model, process_for
 from multidrift.methods.catalogue import method_from_dict
 from multidrift.methods.drawing import DrawingMethod
 from multidrift.methods.method import Method
-from multidrift.noise.counter import Keys, Stream, check_seed
+from multidrift.noise.counter import Keys, Stream
 from multidrift.noise.path import BrownianPath
 from multidrift.processes.process import Process
 from multidrift.runs.evaluator import Evaluator
@@ -77,24 +78,12 @@ class _Batch:
         return [f"{kind} {number} (seed {seed})" if own else f"{kind} {number}" for seed, number in pairs]
 
 
-def _integer(name: str, value: object, least: int | None, takes: str) -> int:
-    """An int from anything that is one (numpy's too), at least `least`."""
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]  # what is no integer raises TypeError
-    except TypeError:
-        number = None
-    require(number is not None and (least is None or number >= least), name, value, takes)
-    assert number is not None
-    return number
-
-
 def prepare(given: Arguments) -> tuple[Method, Run]:
     """The run that these arguments describe, or one error that names the argument at fault."""
     model = as_model(given.model)
     _check(given)
     process = process_for(model, given.process)
     batch = _batch(given.count, given.seed, given.first, given.start)
-    check_seed("plan_seed", _integer("plan_seed", given.plan_seed, None, "an integer"))
     conditioning = check_conditioning(given.conditioning, len(batch))
     made = given.method if isinstance(given.method, Plan) else None
     method = method_from_dict(made.method) if made is not None else cast("Method", given.method)
@@ -104,6 +93,9 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
     times = method.grid_for(process)
     process.intervals(times[:1], times[1:2])  # a quantity that cannot be held at the first time is refused here
     shape = _shape(model, given.start, given.shape)
+    values = len(batch) * math.prod(shape)
+    require(values <= MOST_VALUES, "count", len(batch), f"fewer: that is {values:,} values, above {MOST_VALUES:,}")
+    _check_preconditioner(process, shape)
     if made is not None:
         fingerprints = {name: level.fingerprint for name, level in levels.items()}
         made.check(process.to_dict(), fingerprints, times.tolist(), batch.numbers)
@@ -119,7 +111,7 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
         start=state if given.grad else state.detach(),
         levels=tuple(levels),
         evaluator=Evaluator(
-            levels, len(batch), conditioning, _batch_size(given.batch_size), given.memory_limit, grad=given.grad
+            levels, len(batch), conditioning, given.batch_size, given.memory_limit, grad=given.grad, times=times
         ),
         path=BrownianPath(process, noise_keys, shape, given.dtype) if process.noisy else None,
         plan=plan,
@@ -136,31 +128,27 @@ def _check(given: Arguments) -> None:
     known = isinstance(given.method, Method | Plan)
     require(known, "method", given.method, "a method, such as md.Euler(steps=50), or a plan")
     require(given.dtype in (torch.float32, torch.float64), "dtype", given.dtype, "torch.float32 or torch.float64")
-    _batch_size(given.batch_size)
-    limit: object = given.memory_limit
-    if limit is not None:
-        good = type(limit) is not bool and isinstance(limit, Real) and float(limit) > 0
-        require(good, "memory_limit", limit, "None or a number of bytes")
-        require(not given.grad, "memory_limit", limit, "None with grad=True, which keeps what every call has made")
-    tensor = given.start is None or isinstance(given.start, Tensor)
-    require(tensor, "start", type(given.start).__name__, "a tensor [count, …]")
-
-
-def _batch_size(size: int | None) -> int | None:
-    return None if size is None else _integer("batch_size", size, 1, "None or a count of at least 1")
+    limit = given.memory_limit
+    require(
+        limit is None or not given.grad, "memory_limit", limit, "None with grad=True, which keeps every call's work"
+    )
+    for name, tensor in (("start", given.start), ("velocities", given.velocities)):
+        if tensor is not None:
+            dense = tensor.layout is torch.strided and tensor.ndim > 0 and tensor.dtype.is_floating_point
+            require(
+                dense, name, f"{tensor.dtype}, {tensor.layout}", "a dense tensor [count, …] of floating-point numbers"
+            )
 
 
 def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tensor | None) -> _Batch:
-    one = not isinstance(seed, Sequence | Tensor | np.ndarray) or isinstance(seed, str)
-    takes = "an integer, or a list of one for each sample"
-    listed: Sequence[int] = () if one else cast("Sequence[int]", seed)
-    seeds = tuple(_integer("seed", value, None, takes) for value in ((seed,) if one else listed))
-    for value in seeds:
-        check_seed("seed", value)
+    listed = np.asarray(seed, dtype=object)  # an array or a tensor of seeds serves as a list does
+    one = listed.ndim == 0
+    seeds = tuple(int(value) for value in listed.ravel())
     number = len(start) if start is not None else len(seeds)
-    number = _integer("count", number if count is None else count, 1, "a count of at least 1")
+    number = int(number if count is None else count)
+    require(number >= 1, "count", number, "at least one sample")
     require(start is None or len(start) == number, "start", _described(start), f"a first dimension of count={number}")
-    first = _integer("first", first, 0, "an integer of at least 0")
+    first = int(first)
     require(first + number <= _SAMPLES, "first", first, f"at most 2⁶³ − count, {_SAMPLES - number}")
     if one:
         samples = tuple(range(first, first + number))
@@ -176,18 +164,11 @@ def _device(levels: Mapping[str, Drift], start: Tensor | None, device: torch.dev
     if start is not None:
         places["start"] = start.device
     if device is not None:
-        places["device"] = _named_device(device)
+        places["device"] = named_device(device)
     if len({(place.type, place.index or 0) for place in places.values()}) > 1:
         listed = ", ".join(f"{name} on {place}" for name, place in places.items())
         raise MultidriftError(f"device: got {listed}; a run takes one device for all")
     return next(iter(places.values()), torch.device("cpu"))
-
-
-def _named_device(device: torch.device | str) -> torch.device:
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise MultidriftError(f"device: got {device!r}; it takes cpu, cuda, cuda:1, …") from error
 
 
 def _shape(model: Model, start: Tensor | None, shape: Sequence[int] | None) -> tuple[int, ...]:
@@ -198,16 +179,25 @@ def _shape(model: Model, start: Tensor | None, shape: Sequence[int] | None) -> t
     if start is not None:
         known["start"] = tuple(start.shape[1:])
     if shape is not None:
-        known["shape"] = tuple(shape)
+        known["shape"] = tuple(int(n) for n in shape)
     if not known:
         raise MultidriftError("shape: got None, and the model does not know it; it takes one sample's shape")
     if len(set(known.values())) > 1:
         raise MultidriftError(f"shape: got {', '.join(f'{who} with {size}' for who, size in known.items())}")
     who, size = next(iter(known.items()))
-    good = len(size) > 0 and all(isinstance(n, int) and n >= 1 for n in size)
+    good = len(size) > 0 and all(n >= 1 for n in size)
     got = f"{size} of {who}" if who != "shape" else size
     require(good, "shape", got, "one sample's shape, of at least one dimension: (1,) where a sample is a number")
     return size
+
+
+def _check_preconditioner(process: Process, shape: tuple[int, ...]) -> None:
+    """Factors on coordinates are as many as a sample has, or repeat over its first dimensions."""
+    factors = process.preconditioning
+    if factors is not None:
+        ends = shape[len(shape) - factors.ndim :]
+        fits = factors.ndim <= len(shape) and all(n in (1, m) for n, m in zip(factors.shape, ends, strict=True))
+        require(fits, "preconditioner", f"shape {factors.shape}", f"one factor a coordinate of samples {shape}")
 
 
 def _with_velocities(process: Process, positions: Tensor, velocities: Tensor | None, batch: _Batch) -> Tensor:

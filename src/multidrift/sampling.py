@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Annotated
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from multidrift.basics.checks import checked, described
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.foreign import users_code
+from multidrift.basics.types import Bytes, Count, Dimensions, Index, Seed, Seeds, Takes
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.model import AnyModel
 from multidrift.methods.method import Method
@@ -22,29 +27,31 @@ from multidrift.runs.plan import Plan
 from multidrift.runs.result import Result, State
 from multidrift.runs.run import Run
 
+_METHOD = Takes("a method, such as md.Euler(steps=50), or a plan")
 _QUIET_SECONDS = 2.0  # shorter runs show no progress bar
 
 
+@checked
 def sample(
     model: AnyModel,
-    method: Method | Plan,
+    method: Annotated[Method | Plan, _METHOD],
     process: Process | None = None,
-    count: int | None = None,
-    seed: int | Sequence[int] = 0,
-    first: int = 0,
+    count: Count | None = None,
+    seed: Seeds = 0,
+    first: Index = 0,
     start: Tensor | None = None,
-    shape: Sequence[int] | None = None,
-    plan_seed: int = 0,
+    shape: Dimensions | None = None,
+    plan_seed: Seed = 0,
     conditioning: Mapping[str, object] | None = None,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
-    save: int | None = None,
+    save: Count | None = None,
     callback: Callable[[State], bool | None] | None = None,
     progress: bool | None = None,
     grad: bool = False,
     velocities: Tensor | None = None,
-    memory_limit: float | None = None,
+    memory_limit: Bytes | None = None,
 ) -> Result:
     """Draw samples of `process` with `method`, or as a plan of one says.
 
@@ -76,12 +83,6 @@ def sample(
     sampled until then as `.result`. Gives an md.RunWarning, at the end, where states of a diffusion have grown far
     beyond the scale of their marginals.
     """
-    require(
-        save is None or (isinstance(save, int) and save >= 1),
-        "save",
-        save,
-        "None or a number of steps between saved states",
-    )
     walked, run = prepare(
         Arguments(
             model=model, method=method, process=process, count=count, seed=seed, first=first, start=start,
@@ -95,13 +96,23 @@ def sample(
             for state in states:
                 tick(state)
                 recorder.keep(state)
-                if callback is not None and bool(callback(state)):
+                if callback is not None and _stops(callback, state):
                     break
         run.read_guards()
-    except MultidriftError as error:
-        error.result = recorder.result()
+    except (MultidriftError, KeyboardInterrupt) as error:
+        error.result = recorder.result()  # type: ignore[union-attr]  # of a KeyboardInterrupt, too
         raise
     return recorder.result()
+
+
+def _stops(callback: Callable[[State], bool | None], state: State) -> bool:
+    """Whether the user's callback wants the run to stop; it is given tensors of its own."""
+    with users_code("callback", f"step {state.step} (t = {state.t:g})"):
+        answer = callback(state.copy())
+    given: object = answer  # whatever it returned
+    one = isinstance(given, bool | np.bool_ | None) or (isinstance(given, Tensor) and given.numel() == 1)
+    require(one, "callback", f"{described(answer)} from it", "True, to stop, False or None")
+    return bool(answer)
 
 
 class _Recorder:
@@ -154,23 +165,24 @@ class _Recorder:
         )
 
 
+@checked
 def steps(
     model: AnyModel,
-    method: Method | Plan,
+    method: Annotated[Method | Plan, _METHOD],
     process: Process | None = None,
-    count: int | None = None,
-    seed: int | Sequence[int] = 0,
-    first: int = 0,
+    count: Count | None = None,
+    seed: Seeds = 0,
+    first: Index = 0,
     start: Tensor | None = None,
-    shape: Sequence[int] | None = None,
-    plan_seed: int = 0,
+    shape: Dimensions | None = None,
+    plan_seed: Seed = 0,
     conditioning: Mapping[str, object] | None = None,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
     grad: bool = False,
     velocities: Tensor | None = None,
-    memory_limit: float | None = None,
+    memory_limit: Bytes | None = None,
 ) -> Generator[State]:
     """The loop itself: yields a frozen State after every step; closing the generator stops cleanly.
 
@@ -187,7 +199,8 @@ def steps(
 
 
 def _to_the_end(method: Method, run: Run) -> Generator[State]:
-    yield from _walk(method, run)
+    for state in _walk(method, run):
+        yield state.copy()
     run.read_guards()
 
 

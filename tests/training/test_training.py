@@ -1,6 +1,7 @@
 """The trainer: what it reads, that it learns, and that a killed run continues where it was."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 import multidrift as md
+from multidrift.basics.folders import locked
 from multidrift.evaluation.denoising import denoising_errors
 from multidrift.training.images import load_images, split
 from multidrift.training.ladder import train_ladder
@@ -52,9 +54,9 @@ def test_images_from_an_archive(tmp_path):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda p: np.savez(p / "a.npz", z=np.zeros(3)), "an .npz with an array named 'x'"),
+        (lambda p: np.savez(p / "a.npz", z=np.zeros(3)), "no array 'x' among z"),
         (lambda p: np.savez(p / "a.npz", x=np.zeros((3, 8, 8))), "images: got 'float64"),
-        (lambda p: None, "an existing .npz file"),
+        (lambda p: None, "a.npz' is not there"),
     ],
 )
 def test_bad_archives(tmp_path, write, message):
@@ -103,6 +105,37 @@ def test_a_checkpoint_of_another_recipe_is_refused(images, ddpm, tmp_path):
     other = LevelTrainer(TINY, ddpm, data, dataclasses.replace(SETTINGS, steps=9), CPU)
     with pytest.raises(md.MultidriftError, match="made with other settings"):
         next(other.run(tmp_path))
+
+
+def test_a_checkpoint_of_other_data_is_refused(images, ddpm, tmp_path):
+    """Of the same shape, or in another order: what differs is named."""
+    data = split(images, 0.1, 0).train
+    list(LevelTrainer(TINY, ddpm, data, SETTINGS, CPU).run(tmp_path))
+    for other in (1 - data, data.flip(0)):
+        with pytest.raises(md.MultidriftError, match="made with other settings .images '.*', now"):
+            next(LevelTrainer(TINY, ddpm, other, SETTINGS, CPU).run(tmp_path))
+    with pytest.raises(md.MultidriftError, match="made with other settings .schedule"):
+        next(LevelTrainer(TINY, md.schedules.cosine(), data, SETTINGS, CPU).run(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other"])
+def test_damaged_checkpoints_are_refused(images, ddpm, tmp_path, damage):
+    data = split(images, 0.1, 0).train
+    list(LevelTrainer(TINY, ddpm, data, SETTINGS, CPU).run(tmp_path))
+    file = tmp_path / "checkpoint.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    changed = {"truncated": content[:-100], "flipped": content, "empty": b"", "other": b"x" * 99}[damage]
+    file.write_bytes(bytes(changed))
+    with pytest.raises(md.MultidriftError, match="checkpoint.safetensors.* is (damaged|empty)"):
+        next(LevelTrainer(TINY, ddpm, data, SETTINGS, CPU).run(tmp_path))
+
+
+def test_two_trainings_into_one_folder(images, ddpm, tmp_path):
+    with locked(tmp_path / "work"):
+        holder = f"being written by process {os.getpid()} on "
+        with pytest.raises(md.MultidriftError, match=holder):
+            train_ladder(images, tmp_path / "work", [TINY], ddpm, SETTINGS)
 
 
 def test_training_learns(images, ddpm, tmp_path):

@@ -3,10 +3,45 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from multidrift.basics.errors import MultidriftError, require
+
 Floats = NDArray[np.float64]
+
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_CHUNK = 1 << 20  # values whose bits are looked at at once
+_MIX = 0x1E3779B97F4A7C15
+
+
+def finite(values: ArrayLike, argument: str) -> Floats:
+    """Anything like an array as float64; MultidriftError on what is none of finite numbers, or is empty."""
+    given = values.detach().cpu() if isinstance(values, Tensor) else values
+    try:
+        array = np.asarray(given)
+        numbers = array.dtype.kind in "iuf"
+        array = np.asarray(array if numbers else 0.0, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise MultidriftError(f"{argument}: got {type(values).__name__}; it takes an array of numbers") from error
+    require(numbers, argument, type(values).__name__, "an array of numbers")
+    require(array.size > 0, argument, f"an array of shape {array.shape}", "one that is not empty")
+    require(bool(np.isfinite(array).all()), argument, "values that are not finite", "finite numbers")
+    return array
+
+
+def bit_sum(values: Tensor) -> Tensor:
+    """One int64 that every bit of a tensor has a say in, the same on every device: Σ bits·(odd number of its place)."""
+    flat = values.detach().contiguous().flatten()
+    flat = torch.view_as_real(flat).flatten() if flat.is_complex() else flat
+    bits = flat.view(_BITS[flat.element_size()])
+    total = torch.zeros((), dtype=torch.int64, device=flat.device)
+    for first in range(0, len(bits), _CHUNK):
+        part = bits[first : first + _CHUNK].long()
+        place = torch.arange(first, first + len(part), device=flat.device)
+        total += (part * (place * _MIX | 1)).sum()  # wraps around, which loses nothing
+    return total
 
 
 def plain(number: float) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from multidrift.basics.devices import named_device
 from multidrift.basics.errors import require
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.evaluation_mode import evaluation_mode
@@ -45,7 +46,7 @@ def measure_costs(
     require(batch >= 1, "batch", batch, "a count of at least 1")
     require(repeats >= 1, "repeats", repeats, "a count of at least 1")
     own = next((level.device for level in levels.values() if level.device is not None), torch.device("cpu"))
-    where = own if device is None else torch.device(device)
+    where = own if device is None else named_device(device)
     times: dict[str, list[float]] = {name: [] for name in levels}
     with evaluation_mode(levels.values()):
         for turn in range(repeats + 1):  # the first turn warms up

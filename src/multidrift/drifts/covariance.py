@@ -117,5 +117,5 @@ class DriftCovariance:
             return DriftCovariance(levels, ladder, process, places, products, int(cast("int", values["paths"])))
         except MultidriftError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise MultidriftError(f"covariance: is damaged ({type(error).__name__}: {error})") from error

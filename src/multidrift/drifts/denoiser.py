@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Dimensions, Positive
 from multidrift.drifts.affine import affine, on_device
 from multidrift.drifts.diffusers.read import Clip, Reading, read
 from multidrift.drifts.diffusers.source import source_of
@@ -20,7 +22,7 @@ from multidrift.drifts.guidance import Branches, Guidance
 from multidrift.drifts.guider import Guider, GuiderLayer
 from multidrift.drifts.layer import Layer
 from multidrift.drifts.transform import Function, Transform
-from multidrift.processes.predictions import PREDICTIONS, Prediction, conversion
+from multidrift.processes.predictions import Prediction, conversion
 from multidrift.schedules.diffusers import is_scheduler
 from multidrift.schedules.schedule import Schedule
 
@@ -42,29 +44,25 @@ class Denoiser(Drift):
     predictions, and at every call on an output of another shape or dtype.
     """
 
+    @checked
     def __init__(
         self,
         net: Network,
         schedule: Schedule | None = None,
         predicts: Prediction = "epsilon",
-        clip: float | None = None,
+        clip: Positive | None = None,
         name: str = "model",
-        shape: tuple[int, ...] | None = None,
+        shape: Dimensions | None = None,
         modules: Sequence[torch.nn.Module] | None = None,
     ) -> None:
         _refuse_parts_of_pipelines(net, schedule)
-        require(callable(net), "net", net, "a callable net(x, t, **conditioning)")
-        require(isinstance(schedule, Schedule), "schedule", schedule, "a schedule of md.schedules")
+        require(schedule is not None, "schedule", schedule, "a schedule of md.schedules")
         assert schedule is not None
-        require(predicts in PREDICTIONS, "predicts", predicts, ", ".join(PREDICTIONS))
-        require(clip is None or clip > 0, "clip", clip, "None or a positive number")
         self.net, self.predicts, self.clip, self.name = net, predicts, clip, name
         self._schedule = schedule
         self.layers: tuple[Layer, ...] = ()
-        self.shape = shape if shape is not None else _shape_from_config(net)
+        self.shape = tuple(shape) if shape is not None else _shape_from_config(net)
         if modules is not None:
-            real = all(isinstance(module, torch.nn.Module) for module in modules)
-            require(real, "modules", modules, "a list of the torch modules that net calls")
             self._modules = tuple(modules)
 
     @staticmethod
@@ -74,8 +72,8 @@ class Denoiser(Drift):
         *,
         predicts: Prediction | None = None,
         clip: Clip = "scheduler",
-        shape: tuple[int, ...] | None = None,
-        shift: float | None = None,
+        shape: Dimensions | None = None,
+        shift: Positive | None = None,
         name: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Denoiser:
@@ -92,7 +90,10 @@ class Denoiser(Drift):
         The network takes its conditioning by the names of its forward (`encoder_hidden_states`, …); a prompt of one row
         serves all samples. Raises MultidriftError on networks and schedulers of no known kind, naming them.
         """
-        return denoiser_of(read(source_of(model, scheduler, dtype), predicts, clip, shape, shift), name)
+        return denoiser_of(
+            read(source_of(model, scheduler, dtype), predicts, clip, None if shape is None else tuple(shape), shift),
+            name,
+        )
 
     def __repr__(self) -> str:
         layers = "".join(f", {type(layer).__name__.lower()}" for layer in self.layers)
@@ -221,10 +222,9 @@ class Denoiser(Drift):
 
     def raw(self, x: Tensor, t: Floats, conditioning: Conditioning) -> Tensor:
         """What the network itself says, unclipped and in x's dtype, at times [1] or [n]."""
-        # A copy: a network may work in place on what it is given, while x belongs to the run and to the caller.
         dtype = self.dtype or x.dtype
         times = on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32).expand(len(x))
-        return self.checked(self.net(x.to(dtype, copy=True), times, **conditioning), x)
+        return self.call(x, times, **conditioning)
 
 
 def denoiser_of(found: Reading, name: str | None = None) -> Denoiser:

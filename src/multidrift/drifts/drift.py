@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.foreign import users_code
+from multidrift.basics.numbers import Floats, bit_sum
 from multidrift.drifts.conditioning import cut_conditioning
 from multidrift.drifts.modules import modules_behind
 from multidrift.processes.predictions import Prediction
 from multidrift.schedules.schedule import Schedule
 
 Conditioning: TypeAlias = Mapping[str, object]
-
-_FIRST_VALUES = 16  # of each parameter go into the fingerprint: enough to tell networks apart, quick to read
 
 
 class HasSample(Protocol):
@@ -96,17 +95,31 @@ class Drift(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """A quick hash of what this is: settings, and name, shape and first values of every parameter.
+        """A hash of what this is: settings, and name, shape and all values of every parameter and buffer.
 
         Of a plain function, which has no parameters, its name stands for them.
         """
-        parameters = {name: value for module in self.modules for name, value in module.named_parameters()}
-        shapes = {name: list(value.shape) for name, value in parameters.items()}
+        weights = [
+            (name, value)
+            for module in self.modules
+            for name, value in module.state_dict().items()
+            if isinstance(value, Tensor) and not value.is_meta
+        ]
+        shapes = {name: list(value.shape) for name, value in weights}
         digest = hashlib.sha256(json.dumps([*self.settings, shapes or self.name]).encode())
-        if parameters:
-            firsts = torch.cat([value.detach().flatten()[:_FIRST_VALUES].float() for value in parameters.values()])
-            digest.update(firsts.cpu().numpy().tobytes())
+        if weights:
+            sums = torch.stack([bit_sum(value).cpu() for _, value in weights])
+            digest.update(sums.numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def call(self, x: Tensor, *rest: Tensor, **conditioning: object) -> Tensor:
+        """The network's answer at states x [n, …], in their dtype; what it raises says that it was the network.
+
+        It is given a copy: it may work in place on what it gets, while x belongs to the run and to the caller.
+        """
+        with users_code(self.name):
+            output = self.net(x.to(self.dtype or x.dtype, copy=True), *rest, **conditioning)
+        return self.checked(output, x)
 
     def checked(self, output: Tensor | HasSample, x: Tensor) -> Tensor:
         """The network's output as a tensor shaped like x and in its dtype, or an error that says what is wrong."""

@@ -1,21 +1,19 @@
 """A ladder on disk: `ladder.json` beside one diffusers pipeline folder a level.
 
     ladder.json                  format, schedule, levels (predicts, clip, shape), costs, a hash of every file
-    f1/unet/config.json, diffusion_pytorch_model.safetensors
+    f1/unet/config.json, diffusion_pytorch_model.safetensors (or several shards and their index)
     f1/scheduler/scheduler_config.json, f1/model_index.json      where the schedule is a training chain
     gaussian.safetensors         mean and covariance of the data, where the ladder has them
     covariances.json             how the levels' drifts vary together, where that was measured
 
-Weights are read from safetensors alone. A folder is written under a temporary name and renamed when it is whole.
+Weights are read from safetensors alone, and from no file that ladder.json does not list; links out of the folder are
+refused. A folder is written under a temporary name and put in its place, in one step, when it is whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,12 +21,18 @@ from typing import Protocol, cast
 
 import torch
 
+from multidrift.basics.checks import check_value
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.files import scratch_folder, sweep, writing
+from multidrift.basics.folders import locked, put_in_place, recover_to_read
+from multidrift.basics.json_files import entry, mapping, read_json, read_object
+from multidrift.basics.types import Count, Positive
 from multidrift.drifts.costs import Costs
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.gaussian import GaussianDenoiser
+from multidrift.drifts.network import read_network
 from multidrift.processes.predictions import Prediction
 from multidrift.schedules.catalogue import from_dict
 from multidrift.schedules.chain import Discrete
@@ -39,7 +43,9 @@ FORMAT = 1
 _DESCRIPTION = "ladder.json"
 _GAUSSIAN = "gaussian.safetensors"
 _COVARIANCES = "covariances.json"
-_NEEDED = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors")
+_CONFIG = "unet/config.json"
+_WEIGHTS = "unet/diffusion_pytorch_model"  # what names of weight files, whole or in shards, begin with
+_HARMLESS = (".md", ".txt", ".png", ".jpg")  # unlisted files that no loader takes
 
 
 class _Saveable(Protocol):
@@ -49,7 +55,7 @@ class _Saveable(Protocol):
 
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> _Saveable: ...
-    def save_pretrained(self, folder: Path, *, safe_serialization: bool) -> None: ...
+    def save_pretrained(self, folder: Path, *, safe_serialization: bool, max_shard_size: int) -> None: ...
     def state_dict(self) -> dict[str, torch.Tensor]: ...
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> object: ...
     def half(self) -> _Saveable: ...
@@ -64,14 +70,47 @@ def write_levels(
     *,
     overwrite: bool,
     half: bool,
+    shard_size: int,
 ) -> None:
-    """Write all levels to `folder`; on any failure what was there before stays as it was."""
+    """Write all levels to `folder`; on any failure, or a kill, what was there before stays as it was."""
+    denoisers = _saveable(levels)
+    with writing(folder, "folder"):
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        _check_place(folder, overwrite=overwrite)
+        with writing(folder, "folder"):
+            sweep(folder.absolute().parent)
+            with scratch_folder(folder.absolute().parent) as fresh:
+                for name, denoiser in denoisers.items():
+                    _write_level(fresh / name, denoiser, half=half, shard_size=shard_size)
+                if gaussian is not None:
+                    gaussian.save(fresh / _GAUSSIAN)
+                if covariances:
+                    text = json.dumps([covariance.to_dict() for covariance in covariances])
+                    (fresh / _COVARIANCES).write_text(text + "\n")
+                _write_description(fresh, denoisers, costs)
+                put_in_place(fresh, folder)
+
+
+def check_place(folder: Path, *, overwrite: bool) -> None:
+    """Raise where a ladder could not be written to `folder`: before the work that makes one."""
+    with writing(folder, "folder"):
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        recover_to_read(folder)
+        _check_place(folder, overwrite=overwrite)
+        with scratch_folder(folder.absolute().parent):
+            pass
+
+
+def _check_place(folder: Path, *, overwrite: bool) -> None:
     if folder.exists() and not overwrite:
         raise MultidriftError(f"folder: got {str(folder)!r}, which exists; it takes a new folder, or overwrite=True")
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not empty and not (folder / _DESCRIPTION).is_file():
         raise MultidriftError(f"folder: got {str(folder)!r}, which is no ladder; overwrite=True replaces ladders only")
-    denoisers: dict[str, Denoiser] = {}
+
+
+def _saveable(levels: Mapping[str, Drift]) -> dict[str, Denoiser]:
     for name, level in levels.items():
         if not isinstance(level, Denoiser) or not hasattr(level.net, "save_pretrained"):
             raise MultidriftError(f"level {name}: got {type(level.net).__name__}; saving takes diffusers networks")
@@ -81,64 +120,43 @@ def write_levels(
             )
         own = level.trained_on.has_noise_of(level.schedule)
         require(own, f"level {name}", "a schedule that is not its network's", "levels on the schedule of all to save")
-        denoisers[name] = level
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-            fresh = Path(scratch) / "new"
-            for name, denoiser in denoisers.items():
-                _write_level(fresh / name, denoiser, half=half)
-            if gaussian is not None:
-                gaussian.save(fresh / _GAUSSIAN)
-            if covariances:
-                text = json.dumps([covariance.to_dict() for covariance in covariances])
-                (fresh / _COVARIANCES).write_text(text + "\n")
-            _write_description(fresh, denoisers, costs)
-            _swap(folder, fresh)
-    except OSError as error:
-        raise MultidriftError(f"folder: could not write {str(folder)!r} ({error}); nothing was changed") from error
+    return {name: level for name, level in levels.items() if isinstance(level, Denoiser)}
 
 
-def _swap(folder: Path, fresh: Path) -> None:
-    """Put `fresh` in the place of `folder`; the old one is kept beside it until the new one is there."""
-    kept = folder.with_name(f".{folder.name}.replaced")
-    if not folder.exists():
-        os.replace(fresh, folder)
-        return
-    os.replace(folder, kept)
-    try:
-        os.replace(fresh, folder)
-    except OSError:
-        os.replace(kept, folder)
-        raise
-    shutil.rmtree(kept)
+Parts = tuple[list[Denoiser], Costs | None, GaussianDenoiser | None, list[DriftCovariance]]
 
 
-def read_levels(
-    folder: Path,
-) -> tuple[list[Denoiser], Costs | None, GaussianDenoiser | None, list[DriftCovariance]]:
+def read_levels(folder: Path) -> Parts:
     """All levels of a ladder folder, costs, the Gaussian and covariances, or an error that says what is wrong."""
-    description = _read_description(folder)
+    recover_to_read(folder)
+    while True:
+        description = _read_description(folder)
+        try:
+            return _read_parts(folder, description)
+        except MultidriftError:
+            if not (folder / _DESCRIPTION).is_file() or _read_description(folder) == description:
+                raise
+            # Somebody has put another ladder in its place meanwhile: read that one.
+
+
+def _read_parts(folder: Path, description: Mapping[str, object]) -> Parts:
+    name = _DESCRIPTION
     try:
-        schedule = from_dict(_mapping(description, "schedule"))
-        levels = []
-        for name, entry in _mapping(description, "levels").items():
-            settings = _mapping({name: entry}, name)
-            _check_files(folder, name, _mapping(settings, "files"))
-            levels.append(_read_level(folder / name, name, schedule, settings))
-        costs = None if description.get("costs") is None else _read_costs(_mapping(description, "costs"))
+        schedule = from_dict(mapping(description, "schedule", name))
+        listed = mapping(description, "levels", name)
+        require(bool(listed), f"{name}: 'levels'", listed, "at least one level")
+        levels = [_read_level(folder, level, mapping(listed, level, name), schedule) for level in listed]
+        costs = None if description.get("costs") is None else _read_costs(mapping(description, "costs", name))
         gaussian = _read_gaussian(folder, description.get("gaussian"), schedule)
         return levels, costs, gaussian, _read_covariances(folder, description.get("covariances"))
-    except MultidriftError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise MultidriftError(f"{folder / _DESCRIPTION}: is damaged ({type(error).__name__}: {error})") from error
+    except MultidriftError as error:
+        raise MultidriftError(f"{folder}: {error}") from error
 
 
-def _write_level(folder: Path, level: Denoiser, *, half: bool) -> None:
+def _write_level(folder: Path, level: Denoiser, *, half: bool, shard_size: int) -> None:
     network = cast("_Saveable", level.net)
     network = _half_copy(network) if half else network
-    network.save_pretrained(folder / "unet", safe_serialization=True)
+    network.save_pretrained(folder / "unet", safe_serialization=True, max_shard_size=shard_size)
     if isinstance(level.schedule, Discrete) and level.predicts in ("epsilon", "sample", "v_prediction"):
         _write_pipeline(folder, level, type(level.net).__name__)
 
@@ -194,89 +212,83 @@ def _write_description(folder: Path, levels: Mapping[str, Denoiser], costs: Cost
 
 
 def _read_description(folder: Path) -> dict[str, object]:
-    file = folder / _DESCRIPTION
+    require(folder.is_dir(), "folder", str(folder), f"a ladder's folder, with a {_DESCRIPTION}")
+    file = _inside(folder, folder / _DESCRIPTION, "folder")
     require(file.is_file(), "folder", str(folder), f"a ladder's folder, with a {_DESCRIPTION}")
-    try:
-        description: object = json.loads(file.read_text())
-    except ValueError as error:
-        raise MultidriftError(f"{file}: is damaged, no valid JSON ({error})") from error
-    if not isinstance(description, dict):
-        raise MultidriftError(f"{file}: is damaged, no JSON object")
+    description = read_object(file, "folder")
     version = description.get("format")
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise MultidriftError(f"{file}: is not a ladder's description (format {version!r})")
     if version > FORMAT:
         raise MultidriftError(f"{file}: has format {version}; this version of multidrift reads up to {FORMAT}")
     return description
 
 
-def _mapping(values: Mapping[str, object], key: str) -> dict[str, object]:
-    value = values.get(key)
-    if not isinstance(value, dict):
-        raise MultidriftError(f"{_DESCRIPTION}: {key!r} is missing or damaged")
-    return value
+def _read_level(folder: Path, name: str, settings: Mapping[str, object], schedule: Schedule) -> Denoiser:
+    what = f"level {name}"
+    require(name not in ("", ".", "..") and not set(name) & set("/\\\0"), "level", name, "a name of a folder")
+    files = mapping(settings, "files", what)
+    _check_files(folder, name, files)
+    predicts = entry(settings, "predicts", Prediction, what)
+    clip, shape = entry(settings, "clip", Positive | None, what), entry(settings, "shape", list[Count] | None, what)
+    network = read_network(folder / name, [folder / name / file for file in files if file.startswith(_WEIGHTS)], name)
+    made = Denoiser(network, schedule, cast("Prediction", predicts), cast("float | None", clip), name)
+    known = made.shape  # where the network's configuration tells it
+    listed = None if shape is None else tuple(cast("list[int]", shape))
+    require(known is None or listed in (None, known), f"{what}: 'shape'", listed, f"{known}, as its network says")
+    made.shape = known if listed is None else listed
+    return made
 
 
 def _check_files(folder: Path, name: str, files: Mapping[str, object]) -> None:
-    require((folder / name).is_dir(), "folder", str(folder), f"a folder for level {name}, which is missing")
-    for needed in _NEEDED:
-        require(needed in files, f"level {name}", sorted(files), f"a hash of {needed}")
+    """Every listed file is there and as it was; nothing else is, that a loader would take for a part of the level."""
+    level = _inside(folder, folder / name, f"level {name}")
+    require(level.is_dir(), "folder", str(folder), f"a folder for level {name}, which is missing")
+    require(_CONFIG in files, f"level {name}", sorted(files), f"a hash of {_CONFIG}")
+    weights = any(file.startswith(_WEIGHTS) and file.endswith(".safetensors") for file in files)
+    require(weights, f"level {name}", sorted(files), f"a hash of {_WEIGHTS}.safetensors, or of every shard of it")
     for relative, digest in files.items():
-        path = folder / name / relative
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise MultidriftError(f"level {name}: {relative!r} lies outside the ladder's folder")
-        require(path.is_file(), f"level {name}", f"no file {relative}", "every file that ladder.json lists")
-        if _hash(path) != digest:
-            raise MultidriftError(f"level {name}: {relative} is damaged or was changed (its hash differs)")
+        _check_listed(folder, level / relative, f"level {name}", digest)
+    for path in sorted(level.rglob("*")):
+        unlisted = not path.is_dir() and path.relative_to(level).as_posix() not in files
+        if unlisted and not path.name.startswith(".") and path.suffix.lower() not in _HARMLESS:
+            raise MultidriftError(f"level {name}: {path.relative_to(level)} is not listed in {_DESCRIPTION}; remove it")
 
 
-def _read_level(folder: Path, name: str, schedule: Schedule, settings: Mapping[str, object]) -> Denoiser:
-    try:
-        import diffusers  # an optional extra
-    except ImportError as error:
-        raise MultidriftError("loading a ladder needs diffusers: pip install 'multidrift[diffusers]'") from error
-    try:
-        config = json.loads((folder / "unet" / "config.json").read_text())
-        network_class = getattr(diffusers, str(config["_class_name"]))
-        require(issubclass(network_class, diffusers.ModelMixin), f"level {name}", network_class, "a diffusers network")
-        network = network_class.from_pretrained(
-            folder / "unet", torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-        clip, shape = settings.get("clip"), settings.get("shape")
-        return Denoiser(
-            network.eval(),
-            schedule,
-            predicts=cast("Prediction", settings["predicts"]),
-            clip=None if clip is None else float(cast("float", clip)),
-            name=name,
-            shape=None if shape is None else tuple(cast("list[int]", shape)),
-        )
-    except (OSError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        raise MultidriftError(f"level {name}: could not be read from {folder} ({error})") from error
-
-
-def _read_gaussian(folder: Path, digest: object, schedule: Schedule) -> GaussianDenoiser | None:
-    path = None if digest is None else _listed(folder / _GAUSSIAN, "gaussian", digest)
-    return None if path is None else GaussianDenoiser.load(path, schedule)
-
-
-def _read_covariances(folder: Path, digest: object) -> list[DriftCovariance]:
-    path = None if digest is None else _listed(folder / _COVARIANCES, "covariances", digest)
-    listed: list[dict[str, object]] = [] if path is None else json.loads(path.read_text())
-    return [DriftCovariance.from_dict(values) for values in listed]
-
-
-def _listed(path: Path, name: str, digest: object) -> Path:
-    """The path of a file beside the levels, if it is there and as ladder.json says."""
-    require(path.is_file(), name, f"no file {path.name}", "every file that ladder.json lists")
+def _check_listed(folder: Path, path: Path, name: str, digest: object) -> Path:
+    """A file that ladder.json lists, if it is there, inside the folder, and as it was."""
+    shown = path.name if path.parent == folder else path.relative_to(folder).as_posix().partition("/")[2]
+    _inside(folder, path, name)
+    require(path.is_file(), name, f"no file {shown}", "every file that ladder.json lists")
     if _hash(path) != digest:
-        raise MultidriftError(f"{name}: {path.name} is damaged or was changed (its hash differs)")
+        raise MultidriftError(f"{name}: {shown} is damaged or was changed (its hash differs)")
     return path
 
 
+def _inside(folder: Path, path: Path, name: str) -> Path:
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise MultidriftError(f"{name}: {str(path)!r} lies outside the ladder's folder")
+    return path
+
+
+def _read_gaussian(folder: Path, digest: object, schedule: Schedule) -> GaussianDenoiser | None:
+    if digest is None:
+        return None
+    return GaussianDenoiser.load(_check_listed(folder, folder / _GAUSSIAN, "gaussian", digest), schedule)
+
+
+def _read_covariances(folder: Path, digest: object) -> list[DriftCovariance]:
+    if digest is None:
+        return []
+    listed = read_json(_check_listed(folder, folder / _COVARIANCES, "covariances", digest), "covariances")
+    check_value(listed, list[dict[str, object]], "covariances")
+    return [DriftCovariance.from_dict(values) for values in cast("list[dict[str, object]]", listed)]
+
+
 def _read_costs(values: Mapping[str, object]) -> Costs:
-    seconds = {name: float(cast("float", value)) for name, value in _mapping(values, "seconds").items()}
-    return Costs(seconds, int(cast("int", values["batch"])), str(values["machine"]))
+    seconds = cast("dict[str, float]", entry(values, "seconds", dict[str, Positive], "costs"))
+    batch, machine = entry(values, "batch", Count, "costs"), entry(values, "machine", str, "costs")
+    return Costs(seconds, cast("int", batch), cast("str", machine))
 
 
 def _hash(path: Path) -> str:

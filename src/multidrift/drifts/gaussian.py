@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.numbers import Floats, aligned, finite
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.schedules.schedule import Schedule
 
@@ -35,13 +36,12 @@ class GaussianDenoiser(Denoiser):
     Raises MultidriftError on a covariance of another shape, not symmetric or with negative variances.
     """
 
+    @checked
     def __init__(self, mean: ArrayLike, covariance: ArrayLike, schedule: Schedule, name: str = "gaussian") -> None:
-        centre, spread = (np.asarray(values, dtype=np.float64) for values in (mean, covariance))
+        centre, spread = finite(mean, "mean"), finite(covariance, "covariance")
         d = centre.size
         good = centre.ndim >= 1 and spread.shape in ((), centre.shape, (d, d))
         require(good, "covariance", spread.shape, f"a number, shape {centre.shape} or ({d}, {d})")
-        finite = bool(np.isfinite(centre).all() and np.isfinite(spread).all())
-        require(finite, "covariance", "values that are not finite", "finite mean and covariance")
         axes: Floats | None = None
         if spread.shape == (d, d) and centre.shape != (d, d):
             require(bool(np.allclose(spread, spread.T)), "covariance", "a matrix", "a symmetric one")
@@ -59,9 +59,11 @@ class GaussianDenoiser(Denoiser):
         super().__init__(self.gaussian, schedule, "sample", name=name, shape=mean.shape)
 
     @staticmethod
+    @checked
     def fit(samples: Tensor, schedule: Schedule, name: str = "gaussian") -> GaussianDenoiser:
         """The Gaussian with the mean and covariance of samples [n, …], full up to 4096 coordinates, else diagonal."""
-        require(len(samples) > 1, "samples", len(samples), "at least two")
+        require(samples.ndim > 1 and len(samples) > 1, "samples", tuple(samples.shape), "at least two, [n, …]")
+        require(bool(torch.isfinite(samples).all()), "samples", "values that are not finite", "finite numbers")
         flat = samples.detach().double().flatten(1).cpu().numpy()
         shape, mean = samples.shape[1:], flat.mean(axis=0)
         centred = flat - mean
@@ -89,9 +91,22 @@ class GaussianDenoiser(Denoiser):
         try:
             with safe_open(path, framework="pt") as file:
                 read = {key: file.get_tensor(key).double().numpy() for key in file.keys()}  # noqa: SIM118 (no mapping)
-            return _from_parts(read["mean"], read["variances"], read.get("axes"), schedule, name)
+            mean, variances, axes = read["mean"], read["variances"], read.get("axes")
+            _check_parts(mean, variances, axes)
+            return _from_parts(mean, variances, axes, schedule, name)
         except (OSError, SafetensorError, KeyError) as error:
             raise MultidriftError(f"gaussian: could not be read from {path} ({error})") from error
+
+
+def _check_parts(mean: Floats, variances: Floats, axes: Floats | None) -> None:
+    """Parts read from a file belong to each other."""
+    good = mean.ndim >= 1 and mean.size > 0 and variances.shape in ((), mean.shape)
+    if axes is not None:
+        good = variances.ndim == 1 and axes.shape == (mean.size, len(variances)) and bool(np.isfinite(axes).all())
+    shapes = [None if part is None else part.shape for part in (mean, variances, axes)]
+    require(good, "gaussian", f"shapes {shapes}", "mean [d …], variances of its shape, or [r] with axes [d, r]")
+    sane = bool(np.isfinite(mean).all() and np.isfinite(variances).all() and (variances >= 0).all())
+    require(sane, "gaussian", "values that are not finite, or negative variances", "a mean and variances")
 
 
 def _from_parts(

@@ -9,8 +9,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Dimensions
 from multidrift.drifts.drift import Conditioning, Drift, Network
 from multidrift.processes.predictions import Prediction
 
@@ -30,9 +32,9 @@ class LangevinDrift(Drift):
 
     schedule = None
 
-    def __init__(self, net: Network, name: str = "drift", shape: tuple[int, ...] | None = None) -> None:
-        require(callable(net), "drift", net, "a callable drift(x, **conditioning)")
-        self.net, self.name, self.shape = net, name, shape
+    @checked
+    def __init__(self, net: Network, name: str = "drift", shape: Dimensions | None = None) -> None:
+        self.net, self.name, self.shape = net, name, None if shape is None else tuple(shape)
 
     def __repr__(self) -> str:
         return f"LangevinDrift({self.name!r}, shape={self.shape})"
@@ -47,7 +49,7 @@ class LangevinDrift(Drift):
     def predict(self, x: Tensor, t: float | Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
         """The gradient at positions x [n, …]; time and target have no say in it."""
         del t, target
-        return self.checked(self.net(x.to(self.dtype or x.dtype, copy=True), **conditioning), x)
+        return self.call(x, **conditioning)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class _Gradient:
         keep_graph = torch.is_grad_enabled()  # the caller differentiates through the run
         with torch.enable_grad():
             position = x if x.requires_grad else x.detach().requires_grad_()
-            value = self.log_density(position, **conditioning)
+            value = self.log_density(position.view_as(position), **conditioning)  # in place on a leaf torch refuses
             described = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             scalar = isinstance(value, Tensor) and value.shape == (len(x),)
             require(scalar, "log_density", described, f"one scalar a chain, shape ({len(x)},)")
@@ -71,11 +73,11 @@ class _Gradient:
         return gradient
 
 
-def potential(log_density: LogDensity, name: str = "potential", shape: tuple[int, ...] | None = None) -> LangevinDrift:
+@checked
+def potential(log_density: LogDensity, name: str = "potential", shape: Dimensions | None = None) -> LangevinDrift:
     """The drift of a log-density, by automatic differentiation.
 
     `log_density(x, **conditioning)` takes positions [n, …] and returns one number a chain, [n], each from its own row
     of x. Raises MultidriftError where it is no scalar a chain, or not differentiable in x.
     """
-    require(callable(log_density), "log_density", log_density, "a callable log_density(x, **conditioning)")
     return LangevinDrift(_Gradient(log_density), name, shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import checked
+from multidrift.basics.devices import named_device
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.types import MOST_VALUES, Count, Dimensions, PathLike, Size
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
 from multidrift.drifts.costs import Costs, measure_costs
 from multidrift.drifts.covariance import DriftCovariance
@@ -46,6 +50,7 @@ class Ladder:
     Raises MultidriftError on an empty ladder, repeated names, and levels of different schedules or shapes.
     """
 
+    @checked
     def __init__(
         self,
         levels: Sequence[Drift | Network],
@@ -77,6 +82,7 @@ class Ladder:
                 raise MultidriftError(f"levels: {name} has shape {level.shape}, {first[0]} has {first[1]}")
 
     @staticmethod
+    @checked
     def bundled(name: str = "digits") -> Ladder:
         """A ladder that comes with the package: "digits", five networks f1 … f5 on 28×28 handwritten digits."""
         folders = sorted(path.name for path in BUNDLED.iterdir() if path.is_dir()) if BUNDLED.is_dir() else []
@@ -84,7 +90,8 @@ class Ladder:
         return Ladder.load(BUNDLED / name)
 
     @staticmethod
-    def load(folder: str | Path) -> Ladder:
+    @checked
+    def load(folder: PathLike) -> Ladder:
         """The ladder saved in `folder`; every file is checked against its hash before it is read."""
         levels, costs, gaussian, covariances = read_levels(Path(folder))
         return Ladder(levels, costs=costs, gaussian=gaussian, covariances=covariances)
@@ -112,32 +119,38 @@ class Ladder:
         levels = [denoiser_of(found) for found in read_pipelines(models, names, shape, dtype, same_vae=same_vae)]
         return Ladder([level.on(levels[-1].schedule) for level in levels])
 
-    def save(self, folder: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
+    @checked
+    def save(
+        self, folder: PathLike, *, overwrite: bool = False, half: bool = False, shard_size: Count = 10_000_000_000
+    ) -> None:
         """Write a folder with `ladder.json` and one diffusers pipeline a level, whole or not at all.
 
-        `half` stores the weights in half precision; they are loaded as float32.
+        `half` stores the weights in half precision; they are loaded as float32. Weights of more than `shard_size` bytes
+        are stored in several files. While it is written the folder is locked: a second writer gets a MultidriftError
+        that names the first.
         """
         write_levels(
-            Path(folder), self._levels, self.costs, self.gaussian, self.covariances, overwrite=overwrite, half=half
-        )
+            Path(folder), self._levels, self.costs, self.gaussian, self.covariances,
+            overwrite=overwrite, half=half, shard_size=shard_size,
+        )  # fmt: skip
 
+    @checked
     def to(self, device: torch.device | str) -> Ladder:
         """Move every network to `device`; returns the ladder."""
-        try:
-            for level in self:
-                for module in level.modules:
-                    module.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise MultidriftError(
-                f"device: got {str(device)!r}; it takes a device of this machine ({error})"
-            ) from error
+        place = named_device(device)
+        for level in self:
+            for module in level.modules:
+                module.to(place)
         return self
 
-    def measured(self, batch: int = 64, repeats: int = 7, device: torch.device | str | None = None) -> Ladder:
+    @checked
+    def measured(self, batch: Count = 64, repeats: Size = 7, device: torch.device | str | None = None) -> Ladder:
         """The same ladder with the cost of each level measured here, on batches of `batch` samples."""
         size = self.shape
         require(size is not None, "ladder", self, "levels that know their sample's shape")
         assert size is not None
+        values = batch * math.prod(size)
+        require(values <= MOST_VALUES, "batch", batch, f"fewer: that is {values:,} values, above {MOST_VALUES:,}")
         costs = measure_costs(self._levels, size, batch, repeats, device)
         return Ladder(list(self), self.names, costs, self.gaussian, self.covariances)
 
@@ -247,7 +260,8 @@ class Ladder:
         """One sample's shape, where a level knows it."""
         return next((level.shape for level in self if level.shape is not None), None)
 
-    def check(self, shape: Sequence[int] | None = None, conditioning: Mapping[str, object] | None = None) -> None:
+    @checked
+    def check(self, shape: Dimensions | None = None, conditioning: Mapping[str, object] | None = None) -> None:
         """Call every level once at three times and raise, naming the level, where one cannot belong to this ladder.
 
         Refused are outputs of another shape or dtype, outputs that are not finite, and a level whose prediction of

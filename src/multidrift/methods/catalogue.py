@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError
 from multidrift.methods.euler import Euler
 from multidrift.methods.ladder_multistep.walk import LadderMultistep
@@ -20,6 +21,7 @@ METHODS: tuple[type[Method], ...] = (
 )
 
 
+@checked
 def method_from_dict(values: Mapping[str, object]) -> Method:
     """The method that `Method.to_dict` described; unknown methods and settings raise."""
     kinds = {kind.__name__: kind for kind in METHODS}
@@ -30,4 +32,7 @@ def method_from_dict(values: Mapping[str, object]) -> Method:
     unknown = sorted(set(settings) - {f.name for f in fields(kind)})
     if unknown:
         raise MultidriftError(f"method: {kind.__name__} has no setting {', '.join(unknown)}")
-    return kind(**settings)  # checked by the method itself
+    try:
+        return kind(**settings)  # checked by the method itself
+    except TypeError as error:  # a setting without a default is missing
+        raise MultidriftError(f"method: {kind.__name__}: {error}") from error

@@ -8,17 +8,18 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from multidrift.basics.checks import check_fields, checked
 from multidrift.basics.errors import require
-from multidrift.basics.numbers import Floats, plain
+from multidrift.basics.numbers import Floats, finite, plain
+from multidrift.basics.types import MOST_STEPS, Count, Index, Numbers, Seed, Steps
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import AnyModel, Model, as_model, process_for, seconds_of
-from multidrift.noise.counter import check_seed
 from multidrift.processes.process import Process
 from multidrift.runs.plan import Plan, counted_calls
 from multidrift.runs.result import State
 from multidrift.runs.run import Run
-from multidrift.schedules.grids import GRIDS, Grid
+from multidrift.schedules.grids import Grid
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ class Method(ABC):
         calls = self.expected_calls(model)
         return Cost(calls, seconds_of(model, calls))
 
+    @checked
     def plan(
-        self, model: AnyModel, process: Process | None = None, seed: int = 0, count: int = 1, first: int = 0
+        self, model: AnyModel, process: Process | None = None, seed: Seed = 0, count: Count = 1, first: Index = 0
     ) -> Plan:
         """The random choices of a run, drawn now: to know its cost, to keep it, or to run it with `md.sample`.
 
@@ -83,7 +85,6 @@ class Method(ABC):
         """
         model = as_model(model)
         process = process_for(model, process)
-        check_seed("seed", seed)
         method = self.for_model(model, process)
         return method.plan_for(model, process, method.grid_for(process), seed, range(first, first + count))
 
@@ -134,19 +135,20 @@ class GridMethod(Method):
       (`process.own_grid`); `integer`: round them to training steps
     """
 
-    steps: int | None = None
+    steps: Steps | None = None
     grid: Grid | None = None
-    times: Sequence[float] | None = None
+    times: Numbers | None = None
     integer: bool = False
 
     def __post_init__(self) -> None:
-        require(self.grid is None or self.grid in GRIDS, "grid", self.grid, f"None, {', '.join(GRIDS)}")
+        check_fields(self)
         if self.times is None:
             require(self.steps is not None, "steps", None, "a number of steps, or times=")
-            assert self.steps is not None
-            require(type(self.steps) is int and self.steps >= 2, "steps", self.steps, "an integer of at least 2")
         else:
-            object.__setattr__(self, "times", tuple(float(t) for t in self.times))
+            values = finite(self.times, "times")
+            require(values.ndim == 1, "times", f"an array of shape {values.shape}", "a list of times")
+            require(len(values) <= MOST_STEPS, "times", f"{len(values):,} times", f"at most {MOST_STEPS:,}")
+            object.__setattr__(self, "times", tuple(values.tolist()))
             require(self.steps in (None, len(self.times)), "steps", self.steps, f"{len(self.times)}, as times= has")
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -28,11 +29,7 @@ class Multistep(GridMethod):
     2022, DPM-Solver++, Algorithm 2 and equation 12.
     """
 
-    order: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.order in (1, 2, 3), "order", self.order, "1, 2 or 3")
+    order: Literal[1, 2, 3] = 2
 
     def walk(self, run: Run) -> Iterator[State]:
         """z_{n+1} = z_n + Δτ_n (D_n + Σ_j w_j (D_n − D_{n−j})) + ΔW_n."""

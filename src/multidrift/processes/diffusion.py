@@ -11,12 +11,14 @@ from typing import ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from multidrift.basics.checks import check_fields, checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import NotNegative
 from multidrift.noise.lattice import Lattice, Places, VarianceClock
 from multidrift.processes.clocks import CLOCKS, HeldClock, Holds
 from multidrift.processes.intervals import Intervals
-from multidrift.processes.noise_scale import ScaledVariance
+from multidrift.processes.noise_scale import ScaledVariance, scale_at
 from multidrift.processes.predictions import Prediction
 from multidrift.processes.process import Process
 from multidrift.schedules.catalogue import from_dict
@@ -43,16 +45,12 @@ class Diffusion(VarianceClock, Process):
     sample_is_called: ClassVar[str] = "sample"
 
     schedule: Schedule
-    eta: float = 1.0
+    eta: NotNegative = 1.0
     holds: Holds = "data"
-    noise_scale: float | Callable[[float], float] = 1.0
+    noise_scale: NotNegative | Callable[[float], float] = 1.0
 
     def __post_init__(self) -> None:
-        require(isinstance(self.schedule, Schedule), "schedule", self.schedule, "a schedule of md.schedules")
-        require(0 <= self.eta < math.inf, "eta", self.eta, "a number of at least 0")
-        require(self.holds in CLOCKS, "holds", self.holds, ", ".join(CLOCKS))
-        if not callable(self.noise_scale):
-            require(0 <= self.noise_scale < math.inf, "noise_scale", self.noise_scale, "a number ≥ 0 or a function")
+        check_fields(self)
         self.clock.check()
 
     @cached_property
@@ -114,11 +112,12 @@ class Diffusion(VarianceClock, Process):
         scale: object = self.noise_scale
         if callable(self.noise_scale):
             times = np.linspace(self.schedule.t_max, self.schedule.t_min, 33)
-            scale = [float(self.noise_scale(float(t))) for t in times]
+            scale = scale_at(self.noise_scale, times).tolist()
         settings = {"eta": self.eta, "holds": self.holds, "noise_scale": scale}
         return {"process": "Diffusion", "schedule": self.schedule.to_dict()} | settings
 
     @staticmethod
+    @checked
     def from_dict(values: Mapping[str, object]) -> Diffusion:
         """The process that `to_dict` described; one with a `noise_scale` function cannot be read back."""
         known = {"process", "schedule", "eta", "holds", "noise_scale"}

@@ -7,15 +7,17 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from multidrift.basics.checks import check_fields, checked
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, finite
+from multidrift.basics.types import Numbers, Positive
 from multidrift.noise.lattice import Lattice, Places, VarianceClock, bridge
 from multidrift.noise.pair import drift_pair, pair_reach, pair_rotation
 from multidrift.processes.intervals import Intervals
@@ -23,6 +25,7 @@ from multidrift.processes.predictions import Prediction
 from multidrift.processes.process import Process
 from multidrift.schedules.grids import Grid
 
+Nested: TypeAlias = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]  # one factor a coordinate
 Own = TypeVar("Own", bound="Langevin")
 _CELLS = 2.0**-16  # of the horizon, unless `resolution` says otherwise
 _LONGEST_BLOCK = 30.0  # γ·block: e^30 is as far apart as coordinates of one block may be
@@ -38,29 +41,26 @@ class Langevin(Process):
     - `resolution`: width of the noise's cells, by default 2⁻¹⁶ of the horizon; no step may be shorter
     """
 
-    horizon: float
+    horizon: Positive
     _: KW_ONLY
-    beta: float = 1.0
-    preconditioner: Sequence[float] | None = None
-    resolution: float | None = None
+    beta: Positive = 1.0
+    preconditioner: Numbers | Nested | None = None
+    resolution: Positive | None = None
 
     drift_is: ClassVar[Prediction] = "score"
     noisy: ClassVar[bool] = True
     model_schedule: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "beta", "resolution"):
-            value = getattr(self, name)
-            good = (name == "resolution" and value is None) or _positive(value)
-            require(good, name, value, "a positive number")
+        check_fields(self)
         require(
             self.resolution is None or self.resolution <= self.horizon, "resolution", self.resolution,
             f"None or at most the horizon, {self.horizon:g}",
         )  # fmt: skip
         if self.preconditioner is None:
             return
-        factors = np.asarray(self.preconditioner, dtype=np.float64)
-        require(bool(np.all(factors > 0) and np.all(np.isfinite(factors))), "preconditioner", self.preconditioner,
+        factors = finite(self.preconditioner, "preconditioner")
+        require(bool(np.all(factors > 0)), "preconditioner", self.preconditioner,
                 "positive numbers, one a coordinate")  # fmt: skip
         object.__setattr__(self, "preconditioner", _nested(factors.tolist()))
 
@@ -86,7 +86,7 @@ class Langevin(Process):
 
     def nodes_through(self, times: Sequence[float], *, integer: bool) -> Floats:
         require(not integer, "integer", integer, "False for Langevin dynamics, which has no training steps")
-        nodes = np.append(np.asarray(times, dtype=np.float64), self.horizon)
+        nodes = np.append(finite(times, "times"), self.horizon)
         rising = nodes.ndim == 1 and len(nodes) >= 2 and nodes[0] >= 0 and bool(np.all(np.diff(nodes) > 0))
         require(rising, "times", list(times), f"increasing times from at least 0 to below the horizon {self.horizon:g}")
         return self._long_enough(nodes)
@@ -135,6 +135,7 @@ class Langevin(Process):
         return {"process": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
+    @checked
     def from_dict(cls, values: Mapping[str, object]) -> Self:
         """The process that `to_dict` described."""
         known = {"process"} | {f.name for f in fields(cls)}
@@ -178,14 +179,13 @@ class Underdamped(Langevin):
     """
 
     _: KW_ONLY
-    friction: float = 1.0
+    friction: Positive = 1.0
 
     has_velocity: ClassVar[bool] = True
     components: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(_positive(self.friction), "friction", self.friction, "a positive number")
 
     @property
     def velocity_std(self) -> float | Floats:
@@ -238,10 +238,6 @@ class Underdamped(Langevin):
             std=spread,
             friction=gamma,
         )
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < math.inf
 
 
 def _nested(values: object) -> object:

@@ -8,8 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from multidrift.basics.errors import require
+from multidrift.basics.checks import check_value
+from multidrift.basics.foreign import users_code
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import NotNegative
 from multidrift.noise.lattice import Places
 from multidrift.processes.clocks import HeldClock
 from multidrift.schedules.schedule import Schedule
@@ -37,10 +39,7 @@ class ScaledVariance:
     @cached_property
     def _factors(self) -> Floats:
         times = self.clock.schedule.time(self._edges)
-        values = np.array([float(self.factor(float(t))) for t in times])
-        good = bool(np.all(np.isfinite(values) & (values >= 0)))
-        require(good, "noise_scale", f"a function with values {values.min()} … {values.max()}", "factors ≥ 0")
-        return values
+        return scale_at(self.factor, times)
 
     @cached_property
     def _from_small_end(self) -> Floats:
@@ -68,6 +67,17 @@ class ScaledVariance:
         between = self._at(high) - self._at(low)
         with np.errstate(divide="ignore"):
             return np.log(np.maximum(between if self.clock.variance_grows else -between, 0.0))
+
+
+def scale_at(factor: Callable[[float], float], times: Floats) -> Floats:
+    """The user's factor at some times; MultidriftError where it raises or gives no number of at least 0."""
+    values = np.empty(len(times))
+    for n, t in enumerate(times.tolist()):
+        with users_code("noise_scale", f"t = {t:g}"):
+            found = factor(t)
+        check_value(found, NotNegative, f"noise_scale({t:g})")
+        values[n] = float(found)
+    return values
 
 
 def _exp(log_variance: Floats) -> Floats:

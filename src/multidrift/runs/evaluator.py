@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.foreign import ForeignError
 from multidrift.basics.numbers import Floats, plain
 from multidrift.drifts.drift import Bound, Drift
 from multidrift.processes.predictions import Prediction
@@ -24,6 +25,7 @@ class Evaluator:
     - `rows`, `batches`: rows passed to each network, and times each was invoked (a guided level passes two rows a
       sample); `rounds`: evaluations in a row; `peak_rows`: most rows of one invocation; `memory`: bytes of invocations,
       where there is a limit
+    - `times`: those of the run's grid, by which an error of a network tells the step
     - `conditioning`, as `check_conditioning` lets it pass, is cut like the states
 
     With a `batch_size` every invocation has exactly that many states (the last is padded, padding is not counted), so
@@ -40,7 +42,9 @@ class Evaluator:
         memory_limit: float | None = None,
         *,
         grad: bool,
+        times: Floats | None = None,
     ) -> None:
+        self.times = times
         self.levels, self.count, self.conditioning = levels, count, conditioning
         self.bound: dict[str, Bound] = {name: level.bind(conditioning, count) for name, level in levels.items()}
         self.batch_size, self.memory_limit, self.grad = batch_size, memory_limit, grad
@@ -100,10 +104,12 @@ class Evaluator:
         def call() -> Tensor:
             try:
                 return self.bound[level].predict(x, t, target, rows)
-            except torch.OutOfMemoryError as error:
-                fewer = "a lower batch_size= or a memory_limit= takes fewer"
-                message = f"level {level}: out of memory on {len(x)} rows at once; {fewer} ({error})"
-                raise MultidriftError(message) from error
+            except ForeignError as error:
+                if isinstance(error.__cause__, torch.OutOfMemoryError):
+                    fewer = "a lower batch_size= or a memory_limit= takes fewer"
+                    message = f"level {level}: out of memory on {len(x)} rows at once; {fewer} ({error.__cause__})"
+                    raise MultidriftError(message) from error.__cause__
+                raise error.at(self._place(t)) from error.__cause__
 
         found = call() if self.memory_limit is None else self._measured(self.memory_limit, level, len(x), call)
         return found[: len(x) - padding]
@@ -116,6 +122,14 @@ class Evaluator:
         needed = self.memory[level].bytes_of(least)
         require(needed <= limit, "memory_limit", limit, f"at least {needed:.0f} bytes, for {what}")
         return found
+
+    def _place(self, t: float | Floats) -> str:
+        """Where a run is at a time, or at the earliest of several, in words."""
+        first = float(np.atleast_1d(t)[0])
+        if self.times is None:
+            return f"t = {first:g}"
+        passed = self.times >= first if self.times[0] > self.times[-1] else self.times <= first
+        return f"step {max(int(passed.sum()) - 1, 0)} (t = {first:g})"
 
     @property
     def peak_rows(self) -> int:

@@ -59,7 +59,7 @@ class MarginalGuard:
                 f"({int(gone.sum())} of {len(self.names)} did so); "
                 "take more steps, another grid, or a process that holds the data",
                 RunWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

@@ -27,7 +27,7 @@ def to_pixels(samples: Tensor) -> list[Pixels]:
 
 def image_grid(pixels: list[Pixels], columns: int | None = None) -> Image.Image:
     """Pictures of one size side by side, two pixels apart."""
-    width = columns or max(1, round(len(pixels) ** 0.5))
+    width = min(columns, len(pixels)) if columns is not None else max(1, round(len(pixels) ** 0.5))
     rows = -(-len(pixels) // width)
     height, breadth = pixels[0].shape[:2]
     size = (rows * (height + 2) - 2, width * (breadth + 2) - 2, *pixels[0].shape[2:])

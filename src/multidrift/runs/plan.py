@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from multidrift.basics.checks import check_value, checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.files import write_whole
+from multidrift.basics.json_files import entry, mapping, read_object
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Index, NotNegative, PathLike, Seed
+from multidrift.processes.diffusion import Diffusion
+from multidrift.processes.langevin import Langevin, Overdamped, Underdamped
 
-FORMAT = 1
+FORMAT = 2  # 1 knew levels by some of their weights alone
 _KIND = "multidrift plan"
 
 
@@ -86,6 +93,7 @@ class Plan:
         }
 
     @staticmethod
+    @checked
     def from_dict(content: Mapping[str, object]) -> Plan:
         """The plan that `to_dict` described; raises MultidriftError on anything else."""
         if content.get("kind") != _KIND:
@@ -94,59 +102,95 @@ class Plan:
             raise MultidriftError(f"plan: has format {content.get('format')!r}; this version reads {FORMAT}")
         try:
             return _read(content)
+        except MultidriftError as error:
+            raise MultidriftError(f"plan: is damaged ({error})") from error
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise MultidriftError(f"plan: is damaged ({type(error).__name__}: {error})") from error
 
-    def save(self, path: str | Path) -> None:
+    @checked
+    def save(self, path: PathLike) -> None:
         """Write the plan as JSON; the file appears whole or not at all."""
-        text = json.dumps(self.to_dict()) + "\n"
+        content = self.to_dict()
+        text = json.dumps(content | {"digest": _digest(content)}) + "\n"
         write_whole(Path(path), lambda partial: partial.write_text(text))
 
     @staticmethod
-    def load(path: str | Path) -> Plan:
+    @checked
+    def load(path: PathLike) -> Plan:
         """The plan saved at `path`, or an error that says what is wrong with the file."""
-        require(Path(path).is_file(), "path", str(path), "an existing plan file")
+        content = read_object(Path(path))
+        digest = content.pop("digest", None)
         try:
-            content = json.loads(Path(path).read_text())
-        except ValueError as error:
-            raise MultidriftError(f"{path}: is damaged, no valid JSON ({error})") from error
-        try:
-            return Plan.from_dict(content if isinstance(content, dict) else {})
+            plan = Plan.from_dict(content)
+            _check_digest(content, digest)
         except MultidriftError as error:
             raise MultidriftError(f"{path}: {error}") from error
+        return plan
 
 
-def _mapping(content: Mapping[str, object], key: str) -> dict[str, object]:
-    value = content[key]
-    require(isinstance(value, dict), key, value, "a mapping")
-    return cast("dict[str, object]", value)
+def _check_digest(content: Mapping[str, object], digest: object) -> None:
+    if digest != _digest(content):
+        raise MultidriftError("plan: is damaged or was changed (its hash differs)")
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _read(content: Mapping[str, object]) -> Plan:
-    times = tuple(float(t) for t in cast("list[float]", content["times"]))
-    levels = tuple(str(name) for name in cast("list[str]", content["levels"]))
-    samples = content["samples"]
-    fired = cast("list[list[list[int]]]", content["firings"])
-    values = cast("list[list[list[float]]]", content["weights"])
-    weights = np.zeros((len(fired), len(times) - 1, len(levels)))
-    for draw, (at_levels, of_levels) in enumerate(zip(fired, values, strict=True)):
-        require(len(at_levels) == len(levels), "firings", len(at_levels), f"{len(levels)} levels")
-        for k, (at, of) in enumerate(zip(at_levels, of_levels, strict=True)):
-            require(all(0 <= n < len(times) - 1 for n in at), "firings", at, f"steps 0 to {len(times) - 2}")
-            weights[draw, at, k] = np.asarray(of, dtype=np.float64).reshape(len(at))
-    require(bool(np.all(np.isfinite(weights))), "weights", "values that are not finite", "finite weights")
+    times = tuple(cast("list[float]", entry(content, "times", list[float], "plan")))
+    levels = tuple(cast("list[str]", entry(content, "levels", list[str], "plan")))
+    falling = np.diff(times) < 0
+    require(len(times) >= 2 and bool(falling.all() or not falling.any()), "times", times, "a grid, in one direction")
+    require(0 < len(levels) == len(set(levels)), "levels", levels, "names, all different")
+    samples = cast("list[int] | None", entry(content, "samples", list[Index] | None, "plan"))
+    calls = cast("dict[str, float]", entry(content, "calls", dict[str, NotNegative], "plan"))
+    require(tuple(calls) == levels, "calls", tuple(calls), f"those of {', '.join(levels)}")
+    ladder = cast("dict[str, str]", entry(content, "ladder", dict[str, str], "plan"))
+    process = mapping(content, "process", "plan")
+    _check_process(process)
     return Plan(
-        method=_mapping(content, "method"),
-        process=_mapping(content, "process"),
-        ladder={name: str(_mapping(content, "ladder")[name]) for name in levels},
+        method=mapping(content, "method", "plan"),
+        process=process,
+        ladder={name: ladder[name] for name in levels},
         times=times,
         levels=levels,
-        weights=weights,
-        seed=int(cast("int", content["seed"])),
-        calls={name: float(cast("float", n)) for name, n in _mapping(content, "calls").items()},
-        samples=None if samples is None else tuple(int(n) for n in cast("list[int]", samples)),
-        cost=cast("float | None", content["cost"]),
+        weights=_read_weights(content, len(times) - 1, len(levels), None if samples is None else len(samples)),
+        seed=cast("int", entry(content, "seed", Seed, "plan")),
+        calls=calls,
+        samples=None if samples is None else tuple(samples),
+        cost=cast("float | None", entry(content, "cost", NotNegative | None, "plan")),
     )
+
+
+def _read_weights(content: Mapping[str, object], steps: int, levels: int, samples: int | None) -> Floats:
+    """The draw table [draws, steps, levels]; every firing lies in the grid, once, with a weight."""
+    fired = cast("list[list[list[int]]]", entry(content, "firings", list[list[list[Index]]], "plan"))
+    values = cast("list[list[list[float]]]", entry(content, "weights", list[list[list[float]]], "plan"))
+    draws = 1 if samples is None else samples
+    require(len(fired) == len(values) == draws, "firings", f"{len(fired)} draws", f"{draws}, with weights for each")
+    weights = np.zeros((draws, steps, levels))
+    for draw, (at_levels, of_levels) in enumerate(zip(fired, values, strict=True)):
+        require(len(at_levels) == len(of_levels) == levels, "firings", len(at_levels), f"{levels} levels")
+        for k, (at, of) in enumerate(zip(at_levels, of_levels, strict=True)):
+            rising = all(a < b for a, b in pairwise(at)) and all(n < steps for n in at)
+            require(rising, "firings", at, f"rising steps, 0 to {steps - 1}")
+            require(len(at) == len(of) and 0 not in of, "weights", of, f"{len(at)} numbers that are not 0")
+            weights[draw, at, k] = of
+    return weights
+
+
+def _check_process(values: Mapping[str, object]) -> None:
+    """A process that exists, with its own settings."""
+    kinds: dict[str, type[Diffusion | Langevin]] = {k.__name__: k for k in (Diffusion, Overdamped, Underdamped)}
+    kind = kinds.get(str(values.get("process")))
+    if kind is None:
+        return  # one of the user's own; a run compares its settings
+    scale = values.get("noise_scale")
+    of_function = isinstance(scale, list)
+    if of_function:
+        check_value(scale, list[NotNegative], "noise_scale")
+    kind.from_dict({**values, "noise_scale": 1.0} if of_function else values)
 
 
 def coefficients(weights: Floats) -> Floats:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
 
+from multidrift.basics.checks import checked
+from multidrift.basics.errors import MultidriftError
+from multidrift.basics.types import PathLike, Size
 from multidrift.runs.pictures import image_grid, save_image, to_pixels
 from multidrift.runs.plan import Plan
 
@@ -38,6 +41,23 @@ class State:
     residual: float | None = None
     converged: bool = True
     settled: Sequence[tuple[int, float, Tensor, Tensor | None]] | None = None
+
+    def copy(self) -> State:
+        """The same with tensors of its own, for hands that may change them."""
+
+        def own(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.clone()
+
+        settled = self.settled and tuple((n, t, x.clone(), own(v)) for n, t, x, v in self.settled)
+        velocities, calls = own(self.velocities), dict(self.calls)
+        return replace(
+            self,
+            x=self.x.clone(),
+            prediction=self.prediction.clone(),
+            velocities=velocities,
+            calls=calls,
+            settled=settled,
+        )
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,14 @@ class Result:
         """The samples as pictures: data in [−1, 1], shape [count, 1 or 3, height, width]."""
         return [Image.fromarray(array) for array in to_pixels(self.samples)]
 
-    def save(self, path: str | Path, columns: int | None = None) -> None:
-        """Write a picture of all samples in a grid; the file appears whole or not at all."""
-        save_image(image_grid(to_pixels(self.samples), columns), Path(path))
+    @checked
+    def save(self, path: PathLike, columns: Size | None = None) -> None:
+        """Write a picture of all samples in a grid; the file appears whole or not at all.
+
+        Raises MultidriftError, with this result as its `.result`, where that cannot be.
+        """
+        try:
+            save_image(image_grid(to_pixels(self.samples), columns), Path(path))
+        except MultidriftError as error:
+            error.result = self
+            raise

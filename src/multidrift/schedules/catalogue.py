@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.schedules.chain import Discrete
 from multidrift.schedules.continuous import Flow, KarrasEDM, VarianceExploding, VariancePreserving
@@ -13,6 +14,7 @@ from multidrift.schedules.schedule import Schedule
 _KINDS: tuple[type[Schedule], ...] = (Discrete, VariancePreserving, VarianceExploding, KarrasEDM, Flow)
 
 
+@checked
 def from_dict(values: Mapping[str, object]) -> Schedule:
     """The schedule that `Schedule.to_dict` described; unknown kinds and settings raise."""
     kinds = {kind.kind: kind for kind in _KINDS}

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.checks import checked
+from multidrift.basics.errors import require
+from multidrift.basics.numbers import Floats, finite
+from multidrift.basics.types import MOST_STEPS, NotNegative, Numbers, Positive, Steps
 from multidrift.schedules.schedule import Family, Schedule
 
 
@@ -25,11 +27,15 @@ class Discrete(Schedule):
 
     kind: ClassVar[str] = "discrete"
     family: ClassVar[Family] = "variance_preserving"
-    betas: tuple[float, ...]
+    betas: Numbers
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.betas)
-        require(len(values) > 1, "betas", f"{len(values)} values", "at least two")
+        values = finite(self.betas, "betas")
+        require(values.ndim == 1, "betas", f"an array of shape {values.shape}", "a list of numbers")
+        require(
+            1 < len(values) <= MOST_STEPS, "betas", f"{len(values)} values", f"at least two, at most {MOST_STEPS:,}"
+        )
+        object.__setattr__(self, "betas", tuple(values.tolist()))
         inside = bool(np.all((values > 0) & (values <= 1)))
         require(inside, "betas", np.array2string(values, threshold=12), "values in (0, 1]")
 
@@ -74,11 +80,12 @@ class Discrete(Schedule):
         return np.where(lam < self._table[-2], self.t_max - np.exp(lam - self._table[-2]), inner)
 
 
+@checked
 def ddpm(
     beta: Literal["linear", "scaled_linear"] = "linear",
-    steps: int = 1000,
-    start: float = 1e-4,
-    end: float = 0.02,
+    steps: Steps = 1000,
+    start: Positive = 1e-4,
+    end: Positive = 0.02,
 ) -> Discrete:
     """The DDPM chain; β runs linearly, or its square root does ("scaled_linear", latent diffusion).
 
@@ -86,14 +93,13 @@ def ddpm(
     """
     if beta == "linear":
         values = torch.linspace(start, end, steps, dtype=torch.float32)
-    elif beta == "scaled_linear":
-        values = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
     else:
-        raise MultidriftError(f"beta: got {beta!r}; it takes 'linear' or 'scaled_linear'")
+        values = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
     return Discrete(betas=tuple(values.double().tolist()))
 
 
-def cosine(steps: int = 1000, offset: float = 0.008, largest: float = 0.999) -> Discrete:
+@checked
+def cosine(steps: Steps = 1000, offset: NotNegative = 0.008, largest: Positive = 0.999) -> Discrete:
     """The cosine chain of Nichol and Dhariwal 2021 (diffusers' "squaredcos_cap_v2")."""
     at = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
     betas = np.minimum(1.0 - at[1:] / at[:-1], largest).astype(np.float32)

@@ -9,8 +9,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Positive
 from multidrift.schedules.schedule import Family, Schedule
 
 
@@ -20,11 +22,12 @@ class VariancePreserving(Schedule):
 
     kind: ClassVar[str] = "vp"
     family: ClassVar[Family] = "variance_preserving"
-    beta_min: float = 0.1
-    beta_max: float = 20.0
-    smallest: float = 1e-3
+    beta_min: Positive = 0.1
+    beta_max: Positive = 20.0
+    smallest: Positive = 1e-3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 < self.beta_min <= self.beta_max, "beta_min", self.beta_min, "0 < beta_min ≤ beta_max")
         require(0 < self.smallest < 1, "smallest", self.smallest, "a time in (0, 1)")
 
@@ -53,10 +56,11 @@ class VarianceExploding(Schedule):
 
     kind: ClassVar[str] = "ve"
     family: ClassVar[Family] = "variance_exploding"
-    smallest: float = 0.01
-    largest: float = 50.0
+    smallest: Positive = 0.01
+    largest: Positive = 50.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 < self.smallest < self.largest, "smallest", self.smallest, "0 < smallest < largest")
 
     @property
@@ -82,10 +86,11 @@ class KarrasEDM(Schedule):
 
     kind: ClassVar[str] = "edm"
     family: ClassVar[Family] = "variance_exploding"
-    smallest: float = 0.002
-    largest: float = 80.0
+    smallest: Positive = 0.002
+    largest: Positive = 80.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 < self.smallest < self.largest, "smallest", self.smallest, "0 < smallest < largest")
 
     @property
@@ -113,14 +118,13 @@ class Flow(Schedule):
 
     kind: ClassVar[str] = "flow"
     family: ClassVar[Family] = "flow"
-    scale: float = 1.0
-    smallest: float = 1e-3
-    shift: float = 1.0
+    scale: Positive = 1.0
+    smallest: Positive = 1e-3
+    shift: Positive = 1.0
 
     def __post_init__(self) -> None:
-        require(self.scale > 0, "scale", self.scale, "a positive number")
+        super().__post_init__()
         require(0 < self.smallest < self.scale, "smallest", self.smallest, f"a time in (0, {self.scale:g})")
-        require(0 < self.shift < math.inf, "shift", self.shift, "a positive number, 1 for none")
 
     @property
     def t_max(self) -> float:
@@ -171,7 +175,8 @@ def edm(smallest: float = 0.002, largest: float = 80.0) -> KarrasEDM:
     return KarrasEDM(smallest, largest)
 
 
-def flow(scale: float = 1.0, smallest: float | None = None, shift: float = 1.0) -> Flow:
+@checked
+def flow(scale: Positive = 1.0, smallest: Positive | None = None, shift: Positive = 1.0) -> Flow:
     """Rectified flow (Liu et al. 2022, Lipman et al. 2022); `smallest` defaults to a thousandth of `scale`.
 
     `shift` moves the grids' times towards noise, as SD3 (3.0) and other models of high resolution do.

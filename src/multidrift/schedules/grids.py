@@ -7,8 +7,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, finite
+from multidrift.basics.types import NotNegative, Steps
 from multidrift.schedules.schedule import Schedule
 
 Grid = Literal["blend", "logsnr", "leading", "trailing", "linspace", "karras", "piadm"]
@@ -34,8 +36,9 @@ def own_grid(schedule: Schedule, eta: float) -> Grid:
     return "blend" if eta < 0.5 else "linspace"
 
 
+@checked
 def grid_times(
-    schedule: Schedule, steps: int, grid: Grid | None = None, *, integer: bool = False, eta: float = 1.0
+    schedule: Schedule, steps: Steps, grid: Grid | None = None, *, integer: bool = False, eta: NotNegative = 1.0
 ) -> Floats:
     """The times of a named grid, decreasing, float64 [steps]; by default the schedule's own for a process with `eta`.
 
@@ -50,9 +53,7 @@ def grid_times(
 
     `integer=True` rounds to training steps. Raises where that, or the schedule, leaves equal times.
     """
-    require(isinstance(steps, int) and steps >= 2, "steps", steps, "an integer of at least 2")
     grid = own_grid(schedule, eta) if grid is None else grid
-    require(grid in GRIDS, "grid", grid, ", ".join(GRIDS))
     match grid:
         case "blend":
             times = _blend(schedule, steps)
@@ -84,7 +85,7 @@ def grid_times(
 
 def check_times(schedule: Schedule, times: Sequence[float] | Floats, *, integer: bool = False) -> Floats:
     """Explicit times as a decreasing float64 array inside the schedule, or an error that says what is wrong."""
-    values = np.asarray(times, dtype=np.float64)
+    values = finite(times, "times")
     require(values.ndim == 1 and len(values) >= 2, "times", times, "a list of at least two times")
     for end in (schedule.t_min, schedule.t_max):  # times that come from float32 may miss an end by their rounding
         values = np.where(np.isclose(values, end, rtol=_FLOAT32, atol=0.0), end, values)

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from multidrift.basics.checks import check_fields
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
 
@@ -36,6 +37,9 @@ class Schedule(ABC):
 
     kind: ClassVar[str]
     family: ClassVar[Family]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     @abstractmethod

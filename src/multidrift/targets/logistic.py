@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, finite
+from multidrift.basics.types import Positive
 
 REFERENCE = Path(__file__).parent.parent / "bundled" / "breast_cancer_posterior.npz"
 _NEWTON_STEPS = 100
@@ -28,12 +30,12 @@ class LogisticRegression:
     All results are in the dtype and on the device of their argument. Raises MultidriftError on shapes that do not fit.
     """
 
-    def __init__(self, features: ArrayLike, labels: ArrayLike, prior_std: float = 1.0) -> None:
-        rows, answers = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    @checked
+    def __init__(self, features: ArrayLike, labels: ArrayLike, prior_std: Positive = 1.0) -> None:
+        rows, answers = finite(features, "features"), finite(labels, "labels")
         require(rows.ndim == 2 and bool(np.isfinite(rows).all()), "features", rows.shape, "finite numbers [m, d − 1]")
         require(answers.shape == (len(rows),), "labels", answers.shape, f"({len(rows)},), as many as features")
         require(bool(np.isin(answers, (0.0, 1.0)).all()), "labels", np.unique(answers).tolist(), "zeros and ones")
-        require(prior_std > 0, "prior_std", prior_std, "a positive number")
         design = np.concatenate([np.ones((len(rows), 1)), rows], axis=1)
         # Rows times ±1, so that a row's log-likelihood is log sigmoid(row · x) whatever its label.
         self._signed = torch.from_numpy((2 * answers - 1)[:, None] * design)

@@ -9,9 +9,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import require
+from multidrift.basics.numbers import finite
+from multidrift.basics.types import MOST_VALUES, Count, Positive, Seed, Steps
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.schedules.schedule import Schedule
+
+_LARGEST_MATRIX = 4096  # coordinates: eigenvectors of larger covariances take minutes and gigabytes
 
 
 class GaussianMixture:
@@ -24,7 +29,10 @@ class GaussianMixture:
     """
 
     def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
-        share, centre, spread = (np.asarray(a, dtype=np.float64) for a in (weights, means, covariances))
+        share, centre, spread = (
+            finite(values, name)
+            for name, values in (("weights", weights), ("means", means), ("covariances", covariances))
+        )
         require(share.ndim == 1 and bool(np.all(share > 0)), "weights", weights, "k positive numbers")
         require(centre.ndim == 2 and len(centre) == len(share), "means", centre.shape, f"({len(share)}, d)")
         k, d = centre.shape
@@ -40,19 +48,20 @@ class GaussianMixture:
     @staticmethod
     def gaussian(mean: ArrayLike, covariance: ArrayLike) -> GaussianMixture:
         """One Gaussian, with `mean` [d] and `covariance` [d, d]."""
-        centre, spread = np.asarray(mean, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
+        centre, spread = finite(mean, "mean"), finite(covariance, "covariance")
         require(centre.ndim == 1, "mean", centre.shape, "(d,)")
         require(spread.shape == (len(centre),) * 2, "covariance", spread.shape, f"({len(centre)}, {len(centre)})")
         return GaussianMixture([1.0], centre[None], spread[None])
 
     @staticmethod
-    def ill_conditioned(dimension: int, condition: float) -> GaussianMixture:
+    @checked
+    def ill_conditioned(dimension: Steps, condition: Positive) -> GaussianMixture:
         """A centred Gaussian with variances from 1 down to 1/condition, evenly spread in their logarithm.
 
         Explicit Langevin steps must stay below 2/condition, while the widest coordinate takes time 1 to forget its
         start: the condition number is what an unpreconditioned sampler pays.
         """
-        require(isinstance(dimension, int) and dimension >= 2, "dimension", dimension, "an integer of at least 2")
+        require(dimension <= _LARGEST_MATRIX, "dimension", dimension, f"at most {_LARGEST_MATRIX}")
         require(condition >= 1, "condition", condition, "a number of at least 1")
         return GaussianMixture.gaussian(np.zeros(dimension), np.diag(np.geomspace(1.0, 1.0 / condition, dimension)))
 
@@ -61,6 +70,7 @@ class GaussianMixture:
         """One sample's shape, (d,)."""
         return (self.means.shape[1],)
 
+    @checked
     def denoiser(self, schedule: Schedule, name: str = "mixture") -> Denoiser:
         """The exact E[x_0 | x_t] as a Denoiser, at every noise level of `schedule`."""
 
@@ -81,10 +91,12 @@ class GaussianMixture:
         shift = torch.einsum("nke,kde->nkd", alpha * variances / noisy * along, axes)
         return (share[..., None] * (means + shift)).sum(dim=1)
 
+    @checked
     def log_density(self, x: Tensor) -> Tensor:
         """The log-density at x [n, d], [n]."""
         return torch.logsumexp(self._log_weighted(*self._at_data(x)), dim=1)
 
+    @checked
     def score(self, x: Tensor) -> Tensor:
         """The gradient of the log-density at x [n, d]."""
         along, variances = self._at_data(x)
@@ -92,9 +104,11 @@ class GaussianMixture:
         pull = torch.einsum("nke,kde->nkd", -along / variances, self._axes.to(x))
         return (share[..., None] * pull).sum(dim=1)
 
-    def sample(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    @checked
+    def sample(self, n: Count, seed: Seed = 0, dtype: torch.dtype = torch.float64) -> Tensor:
         """N independent samples [n, d]."""
-        require(n >= 1, "n", n, "a count of at least 1")
+        values = n * self.means.shape[1]
+        require(values <= MOST_VALUES, "n", n, f"fewer: that is {values:,} values, above {MOST_VALUES:,}")
         generator = torch.Generator().manual_seed(seed)
         component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         normal = torch.randn((n, *self.shape), generator=generator, dtype=torch.float64)
@@ -115,6 +129,7 @@ class GaussianMixture:
 
     def _at_data(self, x: Tensor) -> tuple[Tensor, Tensor]:
         least = float(self._variances.min())
+        require(x.ndim == 2 and x.shape[1:] == self.shape, "x", tuple(x.shape), f"a tensor [n, {self.shape[0]}]")
         require(least > 0, "covariances", f"a smallest variance of {least:g}", "positive definite matrices here")
         along = torch.einsum("nkd,kde->nke", x[:, None] - self.means.to(x), self._axes.to(x))
         return along, self._variances.to(x).expand_as(along)

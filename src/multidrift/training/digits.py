@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
+from multidrift.basics.reading import read_arrays
 from multidrift.drifts.folder import BUNDLED
 from multidrift.training.images import Split, load_images, split
 
@@ -21,8 +21,7 @@ def digits() -> Split:
 
 def labels() -> tuple[torch.Tensor, torch.Tensor]:
     """The labels of the digits as `split` orders them: of the training images, and of the held-out ones."""
-    with np.load(DIGITS, allow_pickle=False) as arrays:
-        every = torch.from_numpy(arrays["y"]).long()
+    every = torch.from_numpy(read_arrays(DIGITS, "digits", ("y",))["y"]).long()
     order = torch.randperm(len(every), generator=torch.Generator().manual_seed(SPLIT_SEED))
     count = round(HELD_OUT * len(every))
     return every[order[count:]], every[order[:count]]

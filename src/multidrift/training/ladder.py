@@ -10,6 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import checked
+from multidrift.basics.devices import named_device
+from multidrift.basics.folders import locked
+from multidrift.basics.types import Share
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.ladder import Ladder
@@ -32,24 +36,40 @@ class TrainedLadder:
     held_out: DenoisingErrors
 
 
+@checked
 def train_ladder(
     images: Tensor,
     folder: Path,
     sizes: Sequence[Size],
     schedule: Discrete,
     settings: TrainingSettings,
-    held_out: float = 0.1,
+    held_out: Share = 0.1,
     device: torch.device | str = "cpu",
     report: Callable[[Progress], None] | None = None,
 ) -> TrainedLadder:
     """Train one level per size on uint8 `images` [n, channels, height, width]; checkpoints go under `folder`.
 
-    A killed run that is started again with the same arguments continues from its last checkpoint.
+    A killed run that is started again with the same arguments continues from its last checkpoint. The folder is locked
+    meanwhile: a second training into it is told who holds it.
     """
+    with locked(folder, "folder"):
+        return _train_ladder(images, folder, sizes, schedule, settings, held_out, named_device(device), report)
+
+
+def _train_ladder(
+    images: Tensor,
+    folder: Path,
+    sizes: Sequence[Size],
+    schedule: Discrete,
+    settings: TrainingSettings,
+    held_out: float,
+    device: torch.device,
+    report: Callable[[Progress], None] | None,
+) -> TrainedLadder:
     data = split(images, held_out, settings.seed)
     levels = []
     for size in sizes:
-        trainer = LevelTrainer(size, schedule, data.train, settings, torch.device(device))
+        trainer = LevelTrainer(size, schedule, data.train, settings, device)
         for progress in trainer.run(folder / CHECKPOINTS / size.name):
             if report is not None:
                 report(progress)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Ge, Le, Lt
+
+from multidrift.basics.checks import check_fields
 from multidrift.basics.errors import require
+from multidrift.basics.types import Count, Index, NotNegative, Size, Takes
+
+_MOST = 1_000_000_000  # steps
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """The recipe all levels share; a level's learning rate is in its `Size`."""
 
-    steps: int = 4000
-    batch_size: int = 64
-    warmup: int = 100
-    ema_decay: float = 0.999
-    seed: int = 0
-    checkpoint_every: int = 200
+    steps: Annotated[int, Ge(1), Le(_MOST), Takes(f"an integer of at least 1, and at most {_MOST:,}")] = 4000
+    batch_size: Size = 64
+    warmup: Index = 100
+    ema_decay: NotNegative = 0.999
+    seed: Annotated[int, Ge(0), Lt(1 << 40), Takes("an integer from 0 to 2⁴⁰ − 1")] = 0
+    checkpoint_every: Count = 200
     half_precision: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "a number of at least 1")
+        check_fields(self)
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "a decay in [0, 1)")
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.files import write_whole
+from multidrift.basics.files import write_whole, writing
+from multidrift.basics.json_files import parse_json
+from multidrift.basics.reading import check_file
+from multidrift.basics.version import __version__
 from multidrift.schedules.chain import Discrete
 from multidrift.training.settings import Progress, TrainingSettings
 from multidrift.training.sizes import Size
@@ -55,6 +60,7 @@ class LevelTrainer:
         self, size: Size, schedule: Discrete, images: Tensor, settings: TrainingSettings, device: torch.device
     ) -> None:
         self.size, self.settings, self.device, self.images = size, settings, device, images
+        self.schedule = schedule
         torch.manual_seed(settings.seed)  # the networks initialise themselves from torch's global generator
         self.network = unet(size, _image_shape(images)).to(device).train()
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=size.learning_rate, weight_decay=0.0)
@@ -122,23 +128,31 @@ class LevelTrainer:
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        metadata = {"step": str(self.step), "recipe": self._recipe()}
+        with writing(folder, "checkpoint"):
+            folder.mkdir(parents=True, exist_ok=True)
+        metadata = {
+            "step": str(self.step),
+            "recipe": json.dumps(self._recipe),
+            "digest": _digest(tensors, str(self.step)),
+        }
         write_whole(folder / CHECKPOINT, lambda partial: save_file(tensors, partial, metadata=metadata))
 
     def resume(self, folder: Path) -> None:
         """Continue from the checkpoint in `folder`, if there is one made with the same recipe."""
         file = folder / CHECKPOINT
-        if not file.is_file():
+        if not file.exists():
             return
-        with safe_open(file, framework="pt") as checkpoint:
-            metadata = checkpoint.metadata()
-            tensors = {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}  # noqa: SIM118 (no mapping)
-        if metadata["recipe"] != self._recipe():
-            raise MultidriftError(f"{file}: made with other settings; remove it or repeat them: {metadata['recipe']}")
+        metadata, tensors = _read_checkpoint(file)
+        self._check_recipe(file, parse_json(metadata["recipe"].encode(), str(file)))
+        try:
+            self._restore(int(metadata["step"]), tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise MultidriftError(f"{file}: is damaged ({error}); remove it to train from the start") from error
+
+    def _restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         self.network.load_state_dict(_under("network.", tensors))
         shadow = _under("average.", tensors)
-        self.step = int(metadata["step"])
+        self.step = step
         self.average.shadow_params = [shadow[str(i)].to(self.device) for i in range(len(shadow))]
         self.average.optimization_step = self.step
         state = self.optimiser.state_dict()
@@ -148,10 +162,29 @@ class LevelTrainer:
             state["state"].setdefault(int(index), {})[key] = value
         self.optimiser.load_state_dict(state)
 
-    def _recipe(self) -> str:
-        recipe = asdict(self.settings) | {"channels": self.size.channels, "rate": self.size.learning_rate}
-        recipe.pop("checkpoint_every")
-        return json.dumps(recipe | {"images": list(self.images.shape)}, sort_keys=True)
+    @cached_property
+    def _recipe(self) -> dict[str, object]:
+        """All that the state after a step depends on: a run with another recipe does not go on from here."""
+        recipe: dict[str, object] = {n: v for n, v in asdict(self.settings).items() if n != "checkpoint_every"}
+        images = hashlib.sha256(self.images.contiguous().numpy().data).hexdigest()[:16]
+        return (
+            recipe
+            | {
+                "channels": list(self.size.channels),
+                "learning_rate": self.size.learning_rate,
+                "shape": list(self.images.shape),
+                "images": images,  # in their order, which the batches are drawn by
+                "schedule": hashlib.sha256(json.dumps(self.schedule.to_dict()).encode()).hexdigest()[:16],
+                "version": __version__,
+            }
+        )
+
+    def _check_recipe(self, file: Path, found: object) -> None:
+        made = found if isinstance(found, dict) else {}
+        other = [name for name in self._recipe if made.get(name) != self._recipe[name]]
+        if other:
+            listed = ", ".join(f"{name} {made.get(name)!r}, now {self._recipe[name]!r}" for name in other)
+            raise MultidriftError(f"{file}: made with other settings ({listed}); repeat them, or remove it")
 
 
 def _image_shape(images: Tensor) -> tuple[int, int, int]:
@@ -159,5 +192,31 @@ def _image_shape(images: Tensor) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _read_checkpoint(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors, as they were written."""
+    check_file(file, "checkpoint")
+    try:
+        with safe_open(file, framework="pt") as checkpoint:
+            metadata: dict[str, str] = checkpoint.metadata() or {}
+            tensors = {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise MultidriftError(f"{file}: is damaged ({error}); remove it to train from the start") from error
+    missing = sorted({"step", "recipe", "digest"} - metadata.keys())
+    if missing:
+        raise MultidriftError(f"{file}: is no checkpoint of this version (no {missing[0]}); remove it")
+    if _digest(tensors, metadata["step"]) != metadata["digest"]:
+        raise MultidriftError(f"{file}: is damaged (its hash differs); remove it to train from the start")
+    return metadata, tensors
+
+
+def _digest(tensors: Mapping[str, Tensor], step: str) -> str:
+    """A hash of every tensor, its name, and the step."""
+    digest = hashlib.sha256(step.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

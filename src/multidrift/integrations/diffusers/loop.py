@@ -22,7 +22,7 @@ from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.integrations.diffusers.levels import Question, walked_model
 from multidrift.integrations.diffusers.network import Call, time_map
-from multidrift.integrations.diffusers.regrid import on_times
+from multidrift.integrations.diffusers.regrid import holds_grid, on_times
 from multidrift.integrations.diffusers.turns import Turns
 from multidrift.methods.method import Method
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
@@ -85,7 +85,8 @@ class Loop:
         if shift is not None and isinstance(self.schedule, Flow):
             self.schedule = replace(self.schedule, shift=shift)
         method = self.settings.method
-        if method.grid is not None or method.times is not None:
+        given = holds_grid(method)
+        if given.grid is not None or given.times is not None:
             self.times = method.grid_for(Diffusion(self.schedule, self.settings.eta))
             self.timesteps = torch.from_numpy(self.times).to(timesteps.device, torch.float32)
             return self.timesteps

@@ -7,11 +7,18 @@ from typing import TypeVar
 
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
-from multidrift.methods.method import Method
+from multidrift.methods.method import GridMethod, Method
 from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
 
-AnyMethod = TypeVar("AnyMethod", bound=Method)
+AnyMethod = TypeVar("AnyMethod", bound=GridMethod)
+
+
+def holds_grid(method: Method) -> GridMethod:
+    """The method whose settings are the grid: itself, or a part of it."""
+    own = method.predictor if isinstance(method, PredictorCorrector) else method
+    assert isinstance(own, GridMethod)  # all others of the package are
+    return own
 
 
 def with_steps(method: Method, number: int) -> Method:
@@ -19,23 +26,23 @@ def with_steps(method: Method, number: int) -> Method:
     if number == method.number_of_evaluations:
         return method
     own = method.number_of_evaluations
-    require(method.times is None, "num_inference_steps", number, f"{own}, the number of the method's own times=")
+    own_times = holds_grid(method).times
+    require(own_times is None, "num_inference_steps", number, f"{own}, the number of the method's own times=")
     if isinstance(method, PredictorCorrector):
-        predictor = replace(method.predictor, steps=number)
-        return PredictorCorrector(predictor, method.corrector, method.dynamics)
+        return replace(method, predictor=replace(method.predictor, steps=number))
     if isinstance(method, Multilevel) and method.calls is not None:
         return replace(method, steps=number, calls=_in_proportion(method, number))
-    return replace(method, steps=number)
+    return replace(holds_grid(method), steps=number)
 
 
 def on_times(method: Method, times: Floats) -> Method:
     """The method on these times; the calls of a Multilevel method follow in proportion."""
     require(len(times) >= 2, "strength", f"one that leaves {len(times)} of the steps", "a larger one, or more steps")
     if isinstance(method, PredictorCorrector):
-        return PredictorCorrector(_placed(method.predictor, times), method.corrector, method.dynamics)
+        return replace(method, predictor=_placed(method.predictor, times))
     if isinstance(method, Multilevel) and method.calls is not None:
         return replace(_placed(method, times), calls=_in_proportion(method, len(times)))
-    return _placed(method, times)
+    return _placed(holds_grid(method), times)
 
 
 def _placed(method: AnyMethod, times: Floats) -> AnyMethod:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Size
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import GAUSSIAN, Ladder
@@ -58,30 +59,30 @@ class LadderMultistep(GridMethod):
     Source: ours; correcting a step with the next node's call is UniPC's (Zhao et al. 2023, Algorithm 1).
     """
 
-    levels: Sequence[str] | None = None
-    substeps: int | None = None
+    levels: str | Sequence[str] | None = None
+    substeps: Size | None = None
     reevaluate: bool = True
     covariance: DriftCovariance | None = None
     start: str | None = None
     weights: CellWeights | None = None
 
     def __post_init__(self) -> None:
+        covariance: object = self.covariance  # plain values, where a plan is read back
+        if isinstance(covariance, Mapping):
+            object.__setattr__(self, "covariance", DriftCovariance.from_dict(covariance))
+        weights: object = self.weights
+        if isinstance(weights, Mapping):
+            unknown = sorted(set(weights) - set(CellWeights.__dataclass_fields__))
+            require(not unknown, "weights", unknown, ", ".join(CellWeights.__dataclass_fields__))
+            object.__setattr__(self, "weights", CellWeights(**weights))
         super().__post_init__()
         require(self.number_of_evaluations >= 3, "steps", self.steps, "at least 3 calls of the top level")
-        good = self.substeps is None or (type(self.substeps) is int and self.substeps >= 1)
-        require(good, "substeps", self.substeps, "None or an integer of at least 1")
         if self.levels is not None:
             names = (self.levels,) if isinstance(self.levels, str) else tuple(self.levels)
             require(
                 len(names) in (1, 2), "levels", self.levels, "the names of a cheap level and the top one, or of one"
             )
             object.__setattr__(self, "levels", names)
-        covariance: object = self.covariance  # plain values, where a plan is read back
-        if isinstance(covariance, Mapping):
-            object.__setattr__(self, "covariance", DriftCovariance.from_dict(covariance))
-        weights: object = self.weights
-        if isinstance(weights, Mapping):
-            object.__setattr__(self, "weights", CellWeights(**weights))
 
     def to_dict(self) -> dict[str, object]:
         values = super().to_dict()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import check_value
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.processes.intervals import Intervals
@@ -40,6 +41,11 @@ class CellWeights:
     change: Factor = 0.0
     last: Factor = 0.0
     last_past: Factor = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, Tensor):
+                check_value(value, float, name)
 
 
 @dataclass(frozen=True)

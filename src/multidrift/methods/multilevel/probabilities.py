@@ -8,9 +8,10 @@ import numpy as np
 
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Numbers
 from multidrift.methods.multilevel.draws import Draws
 
-Probabilities = float | Sequence[float] | Sequence[Sequence[float]]
+Probabilities = float | Numbers | Sequence[Sequence[float]]
 
 
 def from_calls(calls: Sequence[float], increments: int, levels: Sequence[str], final: int = 1) -> Floats:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.numbers import Floats, aligned, finite
+from multidrift.basics.types import Numbers
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model, final_calls
 from multidrift.methods.advice import PlanWarning, overshoot, resonance, silent
 from multidrift.methods.drawing import DrawingMethod
-from multidrift.methods.multilevel.draws import DRAWS, Draws, fire, unbiasing, weigh
+from multidrift.methods.multilevel.draws import Draws, fire, unbiasing, weigh
 from multidrift.methods.multilevel.probabilities import (
     Probabilities,
     expected_calls,
@@ -54,16 +57,14 @@ class Multilevel(DrawingMethod):
     """
 
     levels: Sequence[str] | None = None
-    calls: Sequence[float] | None = None
+    calls: Numbers | None = None
     probabilities: Probabilities | None = None
     draws: Draws = "systematic"
     shared: bool = True
-    order: int = 1
+    order: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.draws in DRAWS, "draws", self.draws, ", ".join(DRAWS))
-        require(self.order in (1, 2), "order", self.order, "1 or 2")
         either = (self.calls is None) != (self.probabilities is None)
         require(either, "calls", self.calls, "one number a level, or None with probabilities=")
         if self.levels is not None:
@@ -123,7 +124,7 @@ class Multilevel(DrawingMethod):
             resonance(weights, table, lengths, names) if spread else None,
         ):
             if message is not None:
-                warnings.warn(message, PlanWarning, stacklevel=6)
+                warnings.warn(message, PlanWarning, stacklevel=7)
 
     @property
     def draws_are_shared(self) -> bool:
@@ -146,16 +147,11 @@ class Multilevel(DrawingMethod):
         yield from run.final(x)
 
 
-def _plain_numbers(name: str, values: object) -> object:
+def _plain_numbers(name: str, values: ArrayLike | None) -> object:
     """Nested tuples of floats, whatever kind of array they came as; one number stands for itself."""
-    if values is None or isinstance(values, str):
-        require(values is None, name, values, "numbers, one a level")
+    if values is None:
         return None
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise MultidriftError(f"{name}: got {values!r}; it takes numbers, one a level") from None
-    require(bool(np.all(np.isfinite(array))), name, values, "numbers, one a level")
+    array = finite(values, name)
     plain = array.tolist()
     return tuple(tuple(row) if isinstance(row, list) else row for row in plain) if array.ndim else plain
 

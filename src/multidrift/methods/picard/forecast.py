@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.types import Steps
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model
 from multidrift.methods.picard.sweeps import INNER_ROUNDS
@@ -42,7 +44,8 @@ class Forecast:
         return (1.0 - (self.critical_path - in_rounds)) / in_rounds
 
 
-def forecasts(ladder: Ladder, steps: int) -> list[Forecast]:
+@checked
+def forecasts(ladder: Ladder, steps: Steps) -> list[Forecast]:
     """Every choice of one coarse level and `coarse_every`, and plain Picard, the shortest critical path first."""
     if ladder.costs is None:
         raise MultidriftError("coarse: got 'auto'; it takes a ladder with measured costs, ladder.measured()")
@@ -92,7 +95,8 @@ def _cost_ratio(model: Model, coarse: str) -> float:
     return model.costs.seconds.get(coarse, 0.0) / model.costs.seconds[model.top]
 
 
-def critical_path(result: Result, ladder: Ladder, steps: int) -> float:
+@checked
+def critical_path(result: Result, ladder: Ladder, steps: Steps) -> float:
     """The critical path that a finished run had, from its invocations and the ladder's measured costs.
 
     It counts every invocation as one call of the batch alone; the run must not have been cut by a `batch_size`.

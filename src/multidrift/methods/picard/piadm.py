@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Count, Positive
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
 from multidrift.methods.picard.walk import Picard
 from multidrift.processes.langevin import Underdamped
@@ -18,19 +20,20 @@ from multidrift.schedules.schedule import Schedule
 _MOST_TIMES = 1_000_000  # beyond it the list of times alone would take seconds and gigabytes
 
 
+@checked
 def piadm(
-    dimension: int,
-    accuracy: float,
+    dimension: Count,
+    accuracy: Positive,
     schedule: Schedule,
     *,
     ode: bool = False,
-    horizon: float = 1.0,
-    block: float = 1.0,
-    step: float = 1.0,
-    rounds: float = 1.0,
-    stop: float = 1.0,
-    corrector: float = 1.0,
-    friction: float = 2.0,
+    horizon: Positive = 1.0,
+    block: Positive = 1.0,
+    step: Positive = 1.0,
+    rounds: Positive = 1.0,
+    stop: Positive = 1.0,
+    corrector: Positive = 1.0,
+    friction: Positive = 2.0,
 ) -> Picard | PredictorCorrector:
     """Parallel Picard as PIADM's theorems set it for data in d = `dimension` and a score known to δ = `accuracy`.
 
@@ -63,13 +66,8 @@ def piadm(
 
     Source: PIADM (Chen et al. 2024), section 3, Theorems 3.3 (SDE) and 3.5 (ODE).
     """
-    require(type(dimension) is int and dimension >= 1, "dimension", dimension, "an integer of at least 1")
-    factors = {"horizon": horizon, "block": block, "step": step, "rounds": rounds, "stop": stop}
-    factors |= {"corrector": corrector, "friction": friction}
-    for name, value in factors.items():
-        require(0 < value < math.inf, name, value, "a positive number")
     largest = math.sqrt(dimension / math.e)
-    require(0 < accuracy <= largest, "accuracy", accuracy, f"a positive number of at most {largest:.3g} = √(d/e)")
+    require(accuracy <= largest, "accuracy", accuracy, f"a positive number of at most {largest:.3g} = √(d/e)")
     log = math.log(dimension / accuracy**2)
     reach = forward_time(schedule.log_snr(np.array([schedule.t_max, schedule.t_min])))
     first = min(horizon * log, float(reach[0]))

@@ -34,7 +34,8 @@ class PredictorCorrector(Method):
     """Solve the ODE block by block; after each, run Langevin dynamics on the density at the block's end.
 
     - `predictor`: a `Picard` of the ODE with its `blocks`; `corrector`: a `Picard` with the steps of one Langevin run
-    - `dynamics`: that run, an `md.Underdamped` whose horizon is in units of σ(t), as it acts on x/σ(t)
+    - `dynamics`: that run, an `md.Underdamped` whose horizon is in units of σ(t), as it acts on x/σ(t); by default of
+      horizon 1 and friction 2
 
     The corrector leaves the density at the block's end as it is and forgets part of the predictor's error; its
     velocities and noise are each sample's own. It takes η = 0. Source: PIADM (Chen et al. 2024), Algorithm 3, with the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import check_fields
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.types import Numbers, Positive, Size
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model
@@ -40,7 +41,10 @@ class Coarse:
     """
 
     level: str | Sequence[str]
-    every: int = 1
+    every: Size = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -77,14 +81,14 @@ class Picard(GridMethod):
     the predictor of Algorithm 2 (η = 0) are `holds="score"` with the settings of `md.piadm`; `coarse` is ours.
     """
 
-    blocks: int | Sequence[float] = 1
-    window: int | None = None
-    tolerance: float = 1e-3
+    blocks: int | Numbers = 1
+    window: Size | None = None
+    tolerance: Positive = 1e-3
     absolute: bool = False
-    max_rounds: int | None = None
-    rounds: int | None = None
+    max_rounds: Size | None = None
+    rounds: Size | None = None
     coarse: str | Sequence[str] | Coarse | None = None
-    coarse_every: int = 1
+    coarse_every: Size = 1
     accelerate: str | None = None
     initial: str | int | Result | WarmStart = "start"
 
@@ -96,14 +100,8 @@ class Picard(GridMethod):
             require(one, "coarse_every", self.coarse_every, "1 with coarse=md.Coarse(…), which has its own every=")
             object.__setattr__(self, "coarse_every", self.coarse.every)
             object.__setattr__(self, "coarse", self.coarse.level)
-        for name in ("window", "max_rounds", "rounds"):
-            value = getattr(self, name)
-            good = value is None or (type(value) is int and value >= 1)
-            require(good, name, value, "None or an integer of at least 1")
         require(self.rounds is None or self.max_rounds is None, "max_rounds", self.max_rounds, "None with rounds=")
-        require(0 < self.tolerance < math.inf, "tolerance", self.tolerance, "a positive number")
         every = self.coarse_every
-        require(type(every) is int and every >= 1, "coarse_every", every, "an integer of at least 1")
         free = self.coarse not in (None, "auto")
         require(free or every == 1, "coarse_every", every, "1 without coarse=, and with coarse='auto'")
         known = self.accelerate in (None, "anderson", "secant")
@@ -206,7 +204,7 @@ class Picard(GridMethod):
                 f"max_rounds: {self.max_rounds} rounds were not enough: the largest change left is "
                 f"{points.front.unconverged:.2g}, above tolerance={self.tolerance:g}",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return points.x[-1]
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from multidrift.basics.errors import require
+from annotated_types import Ge
+
+from multidrift.basics.checks import checked
+from multidrift.basics.types import Takes
 from multidrift.processes.diffusion import Diffusion
 from multidrift.schedules.chain import Discrete
 
@@ -13,6 +16,7 @@ Variant = Literal["1a", "1b", "1c", "1d", "2", "3"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
+@checked
 def pmm_variant(variant: Variant, schedule: Discrete) -> Diffusion:
     """The reverse SDE as variant 1a to 1d, 2 or 3 discretises it on the training chain of `schedule`.
 
@@ -25,8 +29,6 @@ def pmm_variant(variant: Variant, schedule: Discrete) -> Diffusion:
     above, on churches "3" up to 125 and "2" above, on bedrooms "2" always (`recommended_variant`). Raises
     MultidriftError on a schedule without training steps. Source: PMM, appendix A.1.
     """
-    require(variant in VARIANTS, "variant", variant, ", ".join(VARIANTS))
-    require(isinstance(schedule, Discrete), "schedule", schedule, "one with training steps (ddpm, cosine)")
     if variant == "1a":
         return Diffusion(schedule, 1.0, "score")
     if variant in ("1b", "1c", "1d"):
@@ -34,9 +36,9 @@ def pmm_variant(variant: Variant, schedule: Discrete) -> Diffusion:
     return Diffusion(schedule, 1.0, "ddpm", 1.0 if variant == "2" else _NoiseVariance(schedule))
 
 
-def recommended_variant(calls: int) -> Variant:
+@checked
+def recommended_variant(calls: Annotated[float, Ge(1), Takes("a count of at least 1")]) -> Variant:
     """The variant for a number of calls: "2" below 125, "1a" from there on (PMM, section 4, CelebA-HQ)."""
-    require(calls >= 1, "calls", calls, "a count of at least 1")
     return "2" if calls < 125 else "1a"
 
 

@@ -12,13 +12,12 @@ from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.types import Size
 from multidrift.drifts.model import Model, final_calls
 from multidrift.methods.advice import PlanWarning, overshoot
 from multidrift.methods.drawing import DrawingMethod
 from multidrift.methods.poisson.kicks import largest_kicks
 from multidrift.methods.poisson.substeps import (
-    SPREADS,
-    SUBSTEP_DRAWS,
     Fired,
     Spread,
     SubstepDraws,
@@ -53,7 +52,7 @@ class PoissonMidpoint(DrawingMethod):
     PS(A, G, Γ, b, α, K), options 1 and 2, and appendix A.1; `spread="clock"` and "midpoint" are ours.
     """
 
-    substeps: int = 10
+    substeps: Size = 10
     draws: SubstepDraws = "independent"
     spread: Spread = "clock"
     shared: bool = False
@@ -61,11 +60,6 @@ class PoissonMidpoint(DrawingMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            type(self.substeps) is int and self.substeps >= 1, "substeps", self.substeps, "an integer of at least 1"
-        )
-        require(self.draws in SUBSTEP_DRAWS, "draws", self.draws, ", ".join(SUBSTEP_DRAWS))
-        require(self.spread in SPREADS, "spread", self.spread, ", ".join(SPREADS))
         if self.reduce_noise and (self.shared or self.draws == "midpoint"):
             raise MultidriftError("reduce_noise: got True; it takes draws of each sample's own that are random")
 
@@ -100,7 +94,7 @@ class PoissonMidpoint(DrawingMethod):
             weights = largest_kicks(process, times, cut.places, cut.kicks()) / steps
             message = overshoot(weights[None, :, None], steps, tuple(self.levels_of(model)), remedy=_REMEDY)
             if message is not None:
-                warnings.warn(message, PlanWarning, stacklevel=5)
+                warnings.warn(message, PlanWarning, stacklevel=6)
         return np.ones((1, len(times) - 1, 1))
 
     def walk(self, run: Run) -> Iterator[State]:

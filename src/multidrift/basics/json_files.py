@@ -1,0 +1,69 @@
+"""The one reader of JSON: of a bounded size and depth, of finite numbers, or an error that names the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from multidrift.basics.checks import Hint, check_value
+from multidrift.basics.errors import MultidriftError
+from multidrift.basics.reading import read_bytes
+
+_LARGEST = 256_000_000  # bytes: a plan of a thousand samples with draws of their own has a tenth of that
+_DEEPEST = 32
+
+
+def read_json(path: Path, argument: str = "path") -> object:
+    """What the JSON file holds; MultidriftError, with its name, on anything that is not plain, finite JSON."""
+    return parse_json(read_bytes(path, argument, _LARGEST), str(path))
+
+
+def read_object(path: Path, argument: str = "path") -> dict[str, object]:
+    """The same of a file that holds one object."""
+    content = read_json(path, argument)
+    if not isinstance(content, dict):
+        raise MultidriftError(f"{path}: is damaged, no JSON object")
+    return content
+
+
+def parse_json(text: bytes, name: str) -> object:
+    """The same of text; `name`: what to call it in an error."""
+    from pydantic_core import from_json  # stops at 200 levels of brackets, where Python's own reader overflows
+
+    try:
+        content: object = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise MultidriftError(f"{name}: is damaged, no valid JSON ({error})") from error
+    _check(content, name)
+    return content
+
+
+def _check(content: object, name: str) -> None:
+    """Refuse what is nested deeper than anything that we write, and numbers such as 1e999."""
+    level: list[object] = [content]
+    for _ in range(_DEEPEST):
+        infinite = next((value for value in level if isinstance(value, float) and abs(value) == float("inf")), None)
+        if infinite is not None:
+            raise MultidriftError(f"{name}: is damaged, it has a number too large to hold")
+        level = [inner for value in level if isinstance(value, list | dict) for inner in _values(value)]
+        if not level:
+            return
+    raise MultidriftError(f"{name}: is damaged, its brackets are nested more than {_DEEPEST} deep")
+
+
+def _values(container: list[object] | dict[str, object]) -> list[object]:
+    return list(container.values()) if isinstance(container, dict) else container
+
+
+def entry(content: Mapping[str, object], key: str, hint: Hint, name: str) -> object:
+    """One entry of an object, which must be there and be as the type hint says; `name`: what to call the object."""
+    if key not in content:
+        raise MultidriftError(f"{name}: {key!r} is missing")
+    check_value(content[key], hint, f"{name}: {key!r}")
+    return content[key]
+
+
+def mapping(content: Mapping[str, object], key: str, name: str) -> dict[str, object]:
+    """An entry that is an object itself."""
+    return cast("dict[str, object]", entry(content, key, dict[str, object], name))
