@@ -87,9 +87,9 @@ class Accelerated:
     ) -> None:
         self.pipe, self.method, self.eta, self.plan_seed = pipe, method, eta, plan_seed
         self.part, self.network = network_of(pipe)
-        self.networks, self.ladder = named_networks(self.network, ladder)
+        like = self._like(self.scheduler)  # a scheduler that cannot be is refused now
+        self.networks, self.ladder = named_networks(self.network, like, ladder)
         self.state: State | None = None
-        self._like(self.scheduler)  # a scheduler that cannot be is refused now
         self._kind = type(pipe)
         pipe.__class__ = _with_call(self._kind, self)
 
