@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.basics.errors import require
+from multidrift.basics.numbers import moved
 
 _SEEDS = "an integer from −2⁶³ to 2⁶⁴ − 1"
 _NEGATIVE = 1 << 32  # beside the streams' numbers: seed −1 must not be seed 2⁶⁴ − 1, which has the same bits
@@ -85,7 +86,7 @@ class Keys:
         """Standard normals [len(draws), n, *shape]; each depends on its key, its draw and its coordinate alone."""
         # Mixed on the host: a few numbers take less time there than launches on a device, and cross over once.
         mixed = _mixed(np.array([draw & _ALL for draw in draws], dtype=np.uint64)).view(np.int64)
-        return self._normals(torch.from_numpy(mixed).to(self.values.device)[:, None], shape, dtype)
+        return self._normals(moved(mixed, self.values.device)[:, None], shape, dtype)
 
     def normals_each(self, draws: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Standard normals [n, *shape] of one draw a key, `draws` int64 [n]: those that `normals` gives for it."""

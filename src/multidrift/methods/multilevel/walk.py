@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats, aligned, finite
+from multidrift.basics.numbers import Floats, aligned, finite, moved
 from multidrift.basics.types import Numbers
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
@@ -188,7 +188,7 @@ class _Telescope:
         if len(factors) == 1:
             self.best = self.run.drift(x, n, name)
             return self.best if factors[0] == 1 else self.best * float(factors[0])
-        chosen = torch.from_numpy(np.flatnonzero(factors)).to(x.device)
+        chosen = moved(np.flatnonzero(factors), x.device)
         drift = self.run.drift(x[chosen], n, name, chosen)
         empty = drift.new_zeros((len(x), *drift.shape[1:]))
         self.best = (empty if self.best is None else self.best).index_copy(0, chosen, drift)
@@ -204,4 +204,4 @@ class _Telescope:
 
 def _rows(factors: Floats, like: Tensor) -> Tensor:
     """One factor a sample (or one for all), to multiply states with."""
-    return aligned(torch.from_numpy(factors).to(like), like)
+    return aligned(moved(factors, like), like)
