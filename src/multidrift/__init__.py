@@ -22,11 +22,12 @@ from multidrift.methods.picard.predictor_corrector import PredictorCorrector
 from multidrift.methods.picard.walk import Coarse, ConvergenceWarning, Picard
 from multidrift.methods.poisson.variants import pmm_variant, recommended_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
+from multidrift.methods.speculative.walk import Speculative
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.runs.marginals import RunWarning
 from multidrift.runs.plan import Plan
-from multidrift.runs.result import Result, State
+from multidrift.runs.result import Result, Speculation, State
 from multidrift.sampling import sample, steps
 from multidrift.schedules.grids import grid_times
 from multidrift.targets.logistic import LogisticRegression, PosteriorReference, breast_cancer_posterior
@@ -62,6 +63,8 @@ __all__ = [
     "PredictorCorrector",
     "Result",
     "RunWarning",
+    "Speculation",
+    "Speculative",
     "State",
     "Underdamped",
     "breast_cancer_posterior",

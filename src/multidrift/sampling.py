@@ -19,7 +19,7 @@ from multidrift.methods.method import Method
 from multidrift.prepare import Arguments, prepare
 from multidrift.processes.process import Process
 from multidrift.runs.plan import Plan
-from multidrift.runs.result import Result, State
+from multidrift.runs.result import Result, Speculation, State
 from multidrift.runs.run import Run
 
 _QUIET_SECONDS = 2.0  # shorter runs show no progress bar
@@ -115,6 +115,7 @@ class _Recorder:
         self.saved = [(float(run.times[0]), self.samples, self.velocities)]
         self.residuals: list[float] = []
         self.converged = True
+        self.speculation: Speculation | None = None
 
     def keep(self, state: State) -> None:
         """Remember the newest state, and every `save`-th for the trajectory."""
@@ -123,6 +124,7 @@ class _Recorder:
         if state.residual is not None:
             self.residuals.append(state.residual)
         self.converged &= state.converged
+        self.speculation = state.speculation or self.speculation
         now = (state.step, state.t, state.x, state.velocities)
         points = (now,) if state.settled is None else state.settled
         if self.save is not None:
@@ -148,6 +150,7 @@ class _Recorder:
             trajectory_velocities=torch.stack(velocities) if kept and self.velocities is not None else None,
             residuals=tuple(self.residuals),
             converged=self.converged,
+            speculation=self.speculation,
             peak_rows=evaluator.peak_rows,
             peak_memory=evaluator.peak_memory,
         )

@@ -1,0 +1,82 @@
+"""A step as the Gaussian it is: what whitens its noise, and the density of what it made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from multidrift.basics.numbers import Floats, aligned
+from multidrift.processes.intervals import Intervals
+from multidrift.processes.process import Process
+
+
+@dataclass(frozen=True)
+class StepNoise:
+    """The law of ΔW of every step of a grid, in the coordinate anchored at the step's end: N(0, C Cᵀ), times M.
+
+    `process` mixes k standard normals of a coordinate by its `reach`, `steps.std` scales them, so that
+    C = diag(std)·reach; M is the preconditioner. Everything is float64.
+    """
+
+    process: Process
+    steps: Intervals
+
+    @cached_property
+    def factors(self) -> Floats:
+        """C of each step, [N, k, k], lower triangular."""
+        low, high, k = self.steps.low, self.steps.high, self.process.components
+        reach = np.broadcast_to(self.process.reach(low, high, low, high), (len(low), k, k))
+        return np.asarray(self.steps.std.reshape(len(low), -1, 1) * reach)
+
+    @cached_property
+    def _inverses(self) -> Floats:
+        """C⁻¹ of each step; 0 where the step has no noise."""
+        noisy = self.noisy
+        inverses = np.zeros_like(self.factors)
+        inverses[noisy] = np.linalg.inv(self.factors[noisy])
+        return inverses
+
+    @cached_property
+    def noisy(self) -> NDArray[np.bool_]:
+        """Which steps have noise, [N]."""
+        return np.asarray(self.factors[:, 0, 0] > 0)
+
+    def whitened(self, values: Tensor, steps: NDArray[np.intp]) -> Tensor:
+        """ΔW [m, …] of these steps, or a shift of them, as standard normals [m, coordinates·k]."""
+        values = values.double()
+        if self.process.preconditioning is not None:
+            root = torch.from_numpy(np.sqrt(self.process.preconditioning)).to(values.device)
+            values = values / (root if self.process.components == 1 else root[..., None])
+        inverses = torch.from_numpy(self._inverses[steps]).to(values.device)
+        if self.process.components == 1:
+            return (values * aligned(inverses[:, 0, 0], values)).flatten(1)
+        return torch.einsum("mij,m...j->m...i", inverses, values).flatten(1)
+
+    def log_density(self, noise: Tensor, steps: NDArray[np.intp]) -> Tensor:
+        """The log-density [m] at which these steps made their states, from their ΔW [m, …]; +∞ without noise."""
+        normals = self.whitened(noise, steps)
+        coordinates = normals.shape[1] // self.process.components
+        with np.errstate(divide="ignore"):
+            volumes = coordinates * np.log(np.abs(np.diagonal(self.factors[steps], axis1=1, axis2=2))).sum(1)
+        if self.process.preconditioning is not None:
+            whole = np.broadcast_to(self.process.preconditioning, tuple(noise.shape[1 : 1 + self._own_axes(noise)]))
+            volumes = volumes + 0.5 * self.process.components * float(np.log(whole).sum())
+        constant = torch.from_numpy(volumes + 0.5 * normals.shape[1] * math.log(2.0 * math.pi)).to(normals.device)
+        return -0.5 * normals.square().sum(1) - constant
+
+    def _own_axes(self, noise: Tensor) -> int:
+        """How many axes a sample's positions have."""
+        return noise.ndim - 1 - (self.process.components > 1)
+
+    def per_unit(self, steps: NDArray[np.intp] | None = None) -> Floats:
+        """‖C⁻¹Δτ‖² of each step, [N]: how far a D that differs by 1 in one coordinate shifts the step, squared."""
+        chosen = slice(None) if steps is None else steps
+        dtau = self.steps.dtau[chosen].reshape(-1, self.process.components)
+        shift = np.einsum("nij,nj->ni", self._inverses[chosen], dtau)
+        return np.asarray(np.square(shift).sum(1))
