@@ -28,6 +28,7 @@ from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.runs.marginals import RunWarning
 from multidrift.runs.plan import Plan
 from multidrift.runs.result import Result, Speculation, State
+from multidrift.runs.transitions import Transitions
 from multidrift.sampling import sample, steps
 from multidrift.schedules.grids import grid_times
 from multidrift.targets.logistic import LogisticRegression, PosteriorReference, breast_cancer_posterior
@@ -66,6 +67,7 @@ __all__ = [
     "Speculation",
     "Speculative",
     "State",
+    "Transitions",
     "Underdamped",
     "breast_cancer_posterior",
     "critical_path",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class Method(ABC):
     - `grid`: how the times are spaced (`md.grid_times`); None: as suits the process's schedule and η best
       (`process.own_grid`); `integer`: round them to training steps
     """
+
+    steps_are_gaussian: ClassVar[bool] = False  # whether a step is, given its plan and all states before it
 
     steps: int | None = None
     grid: Grid | None = None

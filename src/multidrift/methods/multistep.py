@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -28,6 +29,8 @@ class Multistep(Method):
     2022, DPM-Solver++, Algorithm 2 and equation 12.
     """
 
+    steps_are_gaussian: ClassVar[bool] = True
+
     order: int = 2
 
     def __post_init__(self) -> None:
@@ -40,9 +43,10 @@ class Multistep(Method):
         for n, interval in enumerate(run.intervals):
             drift = run.drift(x, n)
             ahead = history.extrapolate(drift, interval)
-            z = update.increment(interval.enter(x), interval.dtau, ahead, run.noise(interval))
+            noise = run.noise(interval)
+            z = update.increment(interval.enter(x), interval.dtau, ahead, noise)
             before, x = x, interval.leave(z)
-            yield run.state(n, before, drift, x)
+            yield run.state(n, before, drift, x, noise)
         yield from run.final(x)
 
 

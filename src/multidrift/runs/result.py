@@ -14,6 +14,7 @@ from torch import Tensor
 from multidrift.basics.numbers import Floats
 from multidrift.runs.pictures import image_grid, save_image, to_pixels
 from multidrift.runs.plan import Plan
+from multidrift.runs.transitions import Transition, Transitions
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class State:
       time points were given up on before their change fell to the tolerance
     - `settled`: (number, t, x, velocities) of each time point that has become final in this round
     - `speculation`: of speculative sampling, what was accepted so far
+    - `transitions`: the steps that this state ends, of methods whose steps are Gaussian
     """
 
     step: int
@@ -73,6 +75,7 @@ class State:
     converged: bool = True
     settled: Sequence[tuple[int, float, Tensor, Tensor | None]] | None = None
     speculation: Speculation | None = None
+    transitions: Sequence[Transition] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Result:
     - `residuals`: of each round of a parallel method, its largest change in the unit of `tolerance`; `converged`: False
       where rounds ran out before the changes fell to the tolerance
     - `speculation`: of speculative sampling, its rounds, and what was accepted against what was predicted
+    - `transitions`: means, standard deviations and log-densities of all steps where `save_transitions=` asked for them
     - `peak_rows`: the largest number of rows in one invocation of a network; `peak_memory`: bytes of the tensors that
       the largest invocation held at once, on top of the states of the run, where `memory_limit=` had them measured
     """
@@ -107,8 +111,14 @@ class Result:
     residuals: tuple[float, ...] = ()
     converged: bool = True
     speculation: Speculation | None = None
+    transitions: Transitions | None = None
     peak_rows: int = 0
     peak_memory: int | None = None
+
+    @property
+    def log_prob(self) -> Tensor | None:
+        """The log-density of each sample's whole path given its start, [count], float64; None without `transitions`."""
+        return None if self.transitions is None else self.transitions.log_prob.sum(0)
 
     def images(self) -> list[Image.Image]:
         """The samples as pictures: data in [−1, 1], shape [count, 1 or 3, height, width]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -20,6 +20,7 @@ from multidrift.runs.guard import FiniteGuard, Steps
 from multidrift.runs.marginals import MarginalGuard
 from multidrift.runs.plan import Plan
 from multidrift.runs.result import State
+from multidrift.runs.transitions import Transition
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,17 @@ class Run:
         root = self._preconditioning.sqrt()
         return noise * (root if self.process.components == 1 else root[..., None])
 
-    def state(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
-        """The report of step n, which took x to `after` with this drift; `after` is checked."""
+    def state(self, n: int, x: Tensor, drift: Tensor, after: Tensor, noise: Tensor | float | None = None) -> State:
+        """The report of step n, which took x to `after` with this drift; `after` is checked.
+
+        `noise`: the step's ΔW, where all else in the step was decided before it.
+        """
         self.guard.watch_state(n, after)
         state = self.preview(n, x, drift, after)
         self.marginals.watch(n, state.x, state.prediction)
-        return state
+        if not isinstance(noise, Tensor):
+            return state
+        return replace(state, transitions=(Transition(n, x, after, noise),))
 
     def read_guards(self) -> None:
         """At the end: raise where a value was not finite, warn where a state left its marginals."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,50 @@ from torch import Tensor
 from multidrift.basics.numbers import Floats, aligned
 from multidrift.processes.intervals import Intervals
 from multidrift.processes.process import Process
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One step of all samples: states `before` and `after` step n, [count, …], and its ΔW about the mean."""
+
+    n: int
+    before: Tensor
+    after: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """The steps of a run, each a draw from a Gaussian that the state before it, the plan and earlier steps decide.
+
+    - `times` [N + 1]; `states` [N + 1, count, …] (with velocities [N + 1, count, …, 2]); `means` [N, count, …] of the
+      states after each step
+    - `stds` [N], or [N, *one sample's shape] with a preconditioner; with velocities 2 on the last axis, of position
+      and velocity, which are correlated: `log_prob` takes that into account
+    - `log_prob` [N, count], float64: the log-density of each step; the last evaluation of a diffusion is no step
+    """
+
+    times: tuple[float, ...]
+    states: Tensor
+    means: Tensor
+    stds: Tensor
+    log_prob: Tensor
+
+    @staticmethod
+    def of(process: Process, times: Floats, steps: Sequence[Transition]) -> Transitions:
+        """Those of the first steps of a grid."""
+        intervals = process.intervals(times[:-1], times[1:])
+        law, states = StepNoise(process, intervals), [step.after for step in steps]
+        each = list(zip(steps, intervals.each(states[0]), strict=False))
+        stds = torch.from_numpy(law.stds[: len(steps)]).to(states[0])
+        numbers = [np.full(len(step.noise), step.n, dtype=np.intp) for step in steps]
+        return Transitions(
+            times=tuple(times[: len(steps) + 1].tolist()),
+            states=torch.stack([steps[0].before, *states]),
+            means=torch.stack([step.after - interval.leave(step.noise) for step, interval in each]),
+            stds=stds,
+            log_prob=torch.stack([law.log_density(s.noise, n) for s, n in zip(steps, numbers, strict=True)]),
+        )
 
 
 @dataclass(frozen=True)
@@ -73,6 +118,19 @@ class StepNoise:
     def _own_axes(self, noise: Tensor) -> int:
         """How many axes a sample's positions have."""
         return noise.ndim - 1 - (self.process.components > 1)
+
+    @property
+    def stds(self) -> Floats:
+        """The standard deviation of each state after a step: see `Transitions`."""
+        spread = self.factors
+        if self.process.components > 1:  # z is anchored at the end of the step: leaving it mixes the two
+            unit = torch.eye(self.process.components, dtype=torch.float64)
+            ways = [interval.leave(unit).numpy().T for interval in self.steps.each(unit)]
+            spread = np.stack(ways) @ spread
+        own = np.sqrt(np.square(spread).sum(2))
+        weight = self.process.preconditioning
+        own = own if weight is None else own.reshape(len(own), *(1,) * weight.ndim, -1) * np.sqrt(weight)[..., None]
+        return np.asarray(own if self.process.components > 1 else own[..., 0])
 
     def per_unit(self, steps: NDArray[np.intp] | None = None) -> Floats:
         """‖C⁻¹Δτ‖² of each step, [N]: how far a D that differs by 1 in one coordinate shifts the step, squared."""

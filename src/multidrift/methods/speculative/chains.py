@@ -60,7 +60,7 @@ class Leaf:
             found = self.source.drift(points, steps, rows) if called else self.own[points.at(steps - 1, rows)]
             self.own[place] = found
             if self.difference is not None:
-                found = found + self.difference.at(steps, rows)
+                found = found + self.difference.at(steps, rows, found)
                 self.drift[place] = found
             points.x[points.at(steps + 1, rows)] = points.step(steps, rows, found, self.noise[place])
 
@@ -121,7 +121,7 @@ class Verified:
         self.own[place] = found
         self.known[steps, rows] = True
         if self.difference is not None:
-            found = found + self.difference.at(steps, rows)
+            found = found + self.difference.at(steps, rows, found)
             self.drift[place] = found
         return found
 

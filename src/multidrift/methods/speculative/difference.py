@@ -18,6 +18,8 @@ from multidrift.processes.predictions import Prediction, conversion
 from multidrift.processes.process import Process
 
 _UNITS: tuple[Prediction, ...] = ("sample", "epsilon")
+_LARGEST_LAG = 10
+_SHARES = (-1.0, 0.2)  # of how far D moves that a difference may move with it
 
 
 class Differences:
@@ -61,7 +63,7 @@ class Differences:
         before = self.at_points(earlier)
         here, there = np.maximum(self.anchor, 0), np.maximum(earlier, 0)
         missed = [
-            (self._fixed - before * self._rows(unit[there] / unit[here]))
+            (self._fixed - before * self._rows(ratio(unit[there], unit[here])))
             .flatten(1)
             .square()
             .sum(1, dtype=torch.float64)
@@ -69,10 +71,11 @@ class Differences:
         ]
         return np.where(earlier >= 0, torch.stack(missed).argmin(0).cpu().numpy(), 0)
 
-    def at(self, steps: Indices, rows: Indices) -> Tensor:
-        """What is added to D at points steps[i] of samples rows[i], [m, …]."""
+    def at(self, steps: Indices, rows: Indices, own: Tensor) -> Tensor:
+        """What is added to D, which is `own`, at points steps[i] of samples rows[i], [m, …]."""
+        del own
         here = np.maximum(self.anchor[rows], 0)
-        factor = self.units[self.unit[rows], here] / self.units[self.unit[rows], steps]
+        factor = ratio(self.units[self.unit[rows], here], self.units[self.unit[rows], steps])
         return self._fixed[self.points.index(rows)] * self._rows(factor)
 
     def _rows(self, factor: Floats) -> Tensor:
@@ -80,22 +83,38 @@ class Differences:
 
 
 class Extrapolated(Differences):
-    """B followed along the line in the process's place (λ, time) through the anchor and the point `lag` before it."""
+    """B followed as D itself moves, on the line through the anchor and the known point `lag` before it.
+
+        B(x) ≈ B_a + γ (D(x) − D_a),      γ = ⟨B_a − B_e, D_a − D_e⟩ / ‖D_a − D_e‖², held to −1 ≤ γ ≤ 1/5
+
+    so that γ = −1 is the last prediction of the chain above, γ = 0 the difference held in D's own unit.
+    """
 
     def fix(self, starts: Indices) -> None:
         super().fix(starts)
-        places = self.points.run.process.place(self.points.run.times)
         earlier = self.last_known(np.maximum(self.anchor - self.lag + 1, 0))
-        apart = places[self.anchor] - places[earlier]
-        self._whole = np.where((earlier >= 0) & np.isfinite(apart) & (apart > 0), 1.0 / np.maximum(apart, 1e-300), 0.0)
-        self._turned = self._fixed - self.at_points(earlier)
+        self._own = self.own[self.points.at(np.maximum(self.anchor, 0), self.samples)]
+        moved = self._own - self.own[self.points.at(np.maximum(earlier, 0), self.samples)]
+        turned = self._fixed - self.at_points(earlier)
+        along, length = ((moved * v).flatten(1).sum(1, dtype=torch.float64) for v in (turned, moved))
+        line = (length > 0) & self.points.index(earlier >= 0)
+        share = torch.where(line, along / torch.where(line, length, 1.0), 0.0).clamp(*_SHARES)
+        self._share = aligned(share.to(moved), moved)
 
-    def at(self, steps: Indices, rows: Indices) -> Tensor:
-        places = self.points.run.process.place(self.points.run.times)
-        whole = self._whole[rows]
-        share = np.where(whole > 0, (places[steps] - places[np.maximum(self.anchor[rows], 0)]) * whole, 0.0)
+    def at(self, steps: Indices, rows: Indices, own: Tensor) -> Tensor:
+        del steps
         index = self.points.index(rows)
-        return self._fixed[index] + self._turned[index] * self._rows(share)
+        return self._fixed[index] + self._share[index] * (own - self._own[index])
+
+
+def ratio(one: Floats, other: Floats) -> Floats:
+    """one/other, 0 where the other is 0: ε says nothing of the data where α = 0."""
+    return np.divide(one, other, out=np.zeros_like(other), where=other != 0)
+
+
+def lag_of(window: int) -> int:
+    """How many steps apart two differences are compared, where windows have this many."""
+    return min(_LARGEST_LAG, max(1, window // 2))
 
 
 def held_units(process: Process, times: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +14,21 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
-from multidrift.drifts.model import Model
+from multidrift.drifts.model import AnyModel, Model, as_model, process_for
 from multidrift.methods.method import Method
 from multidrift.methods.multilevel.walk import Multilevel
+from multidrift.methods.picard.forecast import Forecast
 from multidrift.methods.picard.front import Indices
 from multidrift.methods.picard.points import Points
 from multidrift.methods.speculative.chains import Chain, Follow, Leaf, Verified
-from multidrift.methods.speculative.difference import Differences, Extrapolated, held_units
+from multidrift.methods.speculative.difference import Differences, Extrapolated, held_units, lag_of
 from multidrift.methods.speculative.drafters import FROZEN, Drafter, Network, Nothing, Source, Telescope
+from multidrift.methods.speculative.forecast import Pilot, drafted, forecast_rounds, known_shape
 from multidrift.processes.process import Process
 from multidrift.runs.result import Speculation, State
 from multidrift.runs.run import Run
-from multidrift.runs.transitions import StepNoise
+from multidrift.runs.transitions import StepNoise, Transition
 
-_LARGEST_LAG = 10  # steps between the two differences that decide how the newer one is held
 _GROWTH = 2.0  # an adaptive window is as many times what was accepted between two rejections,
 _MEMORY = 0.7  # each round counting for so much of the next
 
@@ -37,9 +38,9 @@ class Speculative(Method):
     """Draw from Euler's law exactly: a drafter goes ahead, one call of the top level accepts what it has drafted.
 
     - `drafter`: "frozen" (the last known prediction), a level of the ladder, its closed form "gaussian", or either
-      with the difference to the top level as it was at the last accepted point: "f1+held", or followed along a line,
-      "f1+extrapolated"; several, cheapest first, each drafting for the next: ("f1+held", "f3+held"); or an
-      `md.Multilevel` of levels below the top one, whose estimate drafts
+      with the difference to the top level as it was at the last accepted point, "f1+held", or as it has moved with
+      the level's own D since, "f1+extrapolated"; several, cheapest first, each drafting for the next:
+      ("f1+held", "f3+held"); or an `md.Multilevel` of levels below the top one, whose estimate drafts
     - `window`: at most so many steps are drafted at once; (least, most): adapted for each sample to how many of its
       last drafts were accepted
     - `every`: steps from one call of the drafter's level to the next; its D is held between them. With the top level
@@ -56,13 +57,15 @@ class Speculative(Method):
     difference are ours.
     """
 
+    steps_are_gaussian: ClassVar[bool] = True
+
     window: int | Sequence[int] = 20
     drafter: str | Sequence[str] | Multilevel | Mapping[str, object] = FROZEN
     every: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        listed = (self.window,) if type(self.window) is int else tuple(cast("Sequence[int]", self.window))
+        listed = tuple(self.window) if isinstance(self.window, Sequence) else (self.window,)
         good = len(listed) in (1, 2) and all(type(n) is int and n >= 1 for n in listed) and listed[0] <= listed[-1]
         require(good, "window", self.window, "steps, at least 1, or (least, most) of them")
         object.__setattr__(self, "window", listed[0] if len(listed) == 1 else listed)
@@ -117,6 +120,35 @@ class Speculative(Method):
         require(model.top not in names, "drafter", self.drafter, takes)
         return model.choose(names, "drafter", below=True) | top
 
+    def forecast(
+        self,
+        model: AnyModel,
+        process: Process | None = None,
+        pilot: int = 40,
+        count: int = 4,
+        seed: int = 0,
+        shape: tuple[int, ...] | None = None,
+    ) -> Forecast:
+        """The rounds that a run is expected to take, and its critical path, from a pilot of so many steps and paths.
+
+        It costs `pilot`·`count` calls of the top level and of the drafter's. Of one drafter by name; an adaptive window
+        is taken to be its largest. Raises MultidriftError on other drafters and on pilots of less than 4 steps.
+        """
+        model = as_model(model)
+        process = process_for(model, process)
+        method = self.for_model(model, process)
+        levels = method.levels_of(model)
+        single = len(self.drafters) == 1 and self.every == 1
+        require(single, "drafter", self.drafter, "one by name, called at every step, to forecast its rounds")
+        require(type(pilot) is int and pilot >= 4, "pilot", pilot, "steps, at least 4")
+        require(type(count) is int and count >= 1, "count", count, "paths, at least 1")
+        times = method.grid_for(process)
+        few = min(pilot, len(times) - 1)
+        chosen = np.unique(np.linspace(0, len(times) - 1, few + 1).round().astype(np.intp))
+        paths = Pilot.of(process, levels, known_shape(levels, shape), times[chosen], count, seed)
+        rounds = round(float(forecast_rounds(self.drafters[0], self.most, paths, times).mean()))
+        return drafted(model, self.number_of_evaluations, str(self.drafter), rounds, self.most)
+
     def for_model(self, model: Model, process: Process | None = None) -> Speculative:
         """The method as it is; a process without noise is refused here."""
         del model
@@ -137,9 +169,11 @@ class Speculative(Method):
             rounds += starts < front.ends
             front.settled = top.round(starts, front.ends)
             windows.adapt(front.settled - starts, front.ends - starts, top.accepted[front.settled - 1, points.samples])
-            state = points.state(top.drift, None, int(starts.min()), int(front.settled.min()))
+            done = range(int(starts.min()), int(front.settled.min()))
+            state = points.state(top.drift, None, done.start, done.stop)
             found = Speculation(rounds.copy(), front.settled, top.accepted.copy(), top.probability.copy())
-            yield replace(state, speculation=found)
+            made = [Transition(n, points.x[n], points.x[n + 1], top.noise[n]) for n in done]  # final: not written again
+            yield replace(state, speculation=found, transitions=made)
         yield from run.final(points.x[-1])
 
     def _chains(self, points: Points) -> Verified:
@@ -167,7 +201,7 @@ class Speculative(Method):
             return None
         units = held_units(points.run.process, points.run.times[:-1])
         units = np.ones_like(units[:1]) if drafter.level is None else units
-        lag = min(_LARGEST_LAG, max(1, self.most // 2))
+        lag = lag_of(self.most)
         kind = Differences if drafter.follows == "held" else Extrapolated
         return lambda own, known: kind(points, above, own, known, units, lag)
 
