@@ -11,12 +11,13 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.methods.advice import PlanWarning
 from multidrift.methods.catalogue import method_from_dict
 from multidrift.methods.euler import Euler
+from multidrift.methods.forecasts import forecasts
 from multidrift.methods.ladder_multistep.walk import LadderMultistep
 from multidrift.methods.ladder_multistep.weights import CellWeights
 from multidrift.methods.method import Method
 from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.multistep import Multistep
-from multidrift.methods.picard.forecast import Forecast, critical_path, forecasts
+from multidrift.methods.picard.forecast import Forecast, critical_path
 from multidrift.methods.picard.piadm import piadm
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
 from multidrift.methods.picard.walk import Coarse, ConvergenceWarning, Picard

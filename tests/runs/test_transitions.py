@@ -40,7 +40,7 @@ def run(process, method, mixture, **more):
 
 
 def covariance(process, n, times):
-    """Of the state after step n, coordinate by coordinate and with velocities pair by pair: by what Euler does to ΔW."""
+    """Of the state after step n, of one coordinate, with velocities of a position and its velocity."""
     interval = next(iter(process.intervals(times[n : n + 1], times[n + 1 : n + 2]).each(torch.zeros(1, 2, 2))))
     law = StepNoise(process, process.intervals(times[n : n + 1], times[n + 1 : n + 2]))
     unit = torch.eye(process.components, dtype=torch.float64)

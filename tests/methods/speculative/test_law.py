@@ -1,8 +1,8 @@
 """The law of speculative sampling is the top level's: of consecutive states, for every drafter, window and process.
 
 Two-sample tests compare consecutive states (x_n, x_{n+1}) of Speculative's runs with those of Euler's, of other seeds.
-The kernel test is that of the difference of mean random Fourier features of a Gaussian kernel, whose square, over its own
-covariance, is χ² where the laws are equal (Chwialkowski et al. 2015). With fixed seeds nothing is random here; the
+The kernel test is that of the difference of mean random Fourier features of a Gaussian kernel, whose square, over its
+own covariance, is χ² where the laws are equal (Chwialkowski et al. 2015). With fixed seeds nothing is random here; the
 thresholds say how rarely an honest run of another seed would fail.
 """
 

@@ -10,6 +10,7 @@ from tests.fakes import F64, counting_denoiser
 from tests.methods.speculative.targets import ladder_for
 
 import multidrift as md
+from multidrift.drifts.costs import Costs
 
 DDPM = md.schedules.ddpm()
 SDE = md.Diffusion(DDPM)
@@ -138,6 +139,23 @@ def test_rounds_are_forecast_for_langevin_dynamics_too(process):
         expected = method.forecast(ladder, process, count=32, seed=5)
         measured = md.sample(ladder, method, process, count=40).speculation.rounds.mean()
         assert abs(expected.rounds - measured) < 0.15 * measured
+
+
+def test_forecasts_cover_drafters_beside_coarse_levels():
+    ladder = ladder_for(SDE)
+    ladder.costs = Costs({"low": 0.1, "middle": 0.3, "top": 1.0}, 1, "here")
+    choices = md.forecasts(ladder, 100)
+    assert [c.critical_path for c in choices] == sorted(c.critical_path for c in choices)
+    ours = {c.coarse[0]: c for c in choices if c.method == "Speculative"}
+    assert set(ours) == {"frozen", "gaussian+held", "low+held", "middle+held"}
+    assert ours["frozen"].critical_path == ours["frozen"].rounds / 100
+    low = ours["low+held"]
+    assert low.critical_path == pytest.approx(low.rounds * (1 + 20 * 0.1) / 100)
+    method = md.Speculative(100, drafter="low+held")
+    assert method.cost(ladder).calls == {"low": low.rounds * 20, "top": low.rounds * 20 + 1}
+    result = md.sample(ladder, method, count=2)
+    path = md.critical_path(result, ladder, 100)
+    assert path == pytest.approx((result.batches["top"] + 0.1 * result.batches["low"]) / 100)
 
 
 def test_a_method_goes_to_a_dict_and_back():

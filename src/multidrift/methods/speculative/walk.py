@@ -23,7 +23,7 @@ from multidrift.methods.picard.points import Points
 from multidrift.methods.speculative.chains import Chain, Follow, Leaf, Verified
 from multidrift.methods.speculative.difference import Differences, Extrapolated, held_units, lag_of
 from multidrift.methods.speculative.drafters import FROZEN, Drafter, Network, Nothing, Source, Telescope
-from multidrift.methods.speculative.forecast import Pilot, drafted, forecast_rounds, known_shape
+from multidrift.methods.speculative.forecast import Pilot, assumed_rounds, drafted, forecast_rounds, known_shape
 from multidrift.processes.process import Process
 from multidrift.runs.result import Speculation, State
 from multidrift.runs.run import Run
@@ -148,6 +148,13 @@ class Speculative(Method):
         paths = Pilot.of(process, levels, known_shape(levels, shape), times[chosen], count, seed)
         rounds = round(float(forecast_rounds(self.drafters[0], self.most, paths, times).mean()))
         return drafted(model, self.number_of_evaluations, str(self.drafter), rounds, self.most)
+
+    def expected_calls(self, model: Model) -> dict[str, float]:
+        """A guess: whole windows, in as many rounds as `md.forecasts` assumes of a drafter of this kind."""
+        levels, steps = self.levels_of(model), self.number_of_evaluations
+        rounds = assumed_rounds(model, self.drafters[-1] if self.drafters else Drafter.of(FROZEN), steps, self.most)
+        calls = dict.fromkeys(levels, float(rounds * -(-self.most // self.every)))
+        return calls | {list(levels)[-1]: float(rounds * self.most + 1)}
 
     def for_model(self, model: Model, process: Process | None = None) -> Speculative:
         """The method as it is; a process without noise is refused here."""
