@@ -30,6 +30,8 @@ def choices(problem: Problem, steps: int) -> Iterator[tuple[str, dict[str, objec
     for window in (20, 40) if steps > 400 else (20,):
         for level in levels:
             yield f"{level}+held, window {window}", {"drafter": f"{level}+held", "window": window}
+    for drafter in (*(f"{level}+held" for level in levels), "frozen", "gaussian+held"):
+        yield f"{drafter}, window 20, block", {"drafter": drafter, "window": 20, "verification": "block"}
     for drafter in (f"{levels[0]}+extrapolated", "frozen", levels[0], "gaussian+held", "gaussian"):
         yield f"{drafter}, window 20", {"drafter": drafter, "window": 20}
     if problem.name == "digits":
@@ -51,7 +53,8 @@ def measure(
     entry |= {"rounds": found.rounds.tolist(), "median": float(np.median(found.rounds)), "batch": result.rounds - 1}
     entry |= {"calls": dict(result.calls), "acceptance": found.acceptance, "predicted": found.predicted}
     entry["critical_path"] = md.critical_path(result, ladder, steps)
-    if isinstance(settings["window"], int) and isinstance(settings["drafter"], str) and "every" not in settings:
+    plain = isinstance(settings["window"], int) and isinstance(settings["drafter"], str)
+    if plain and not {"every", "verification"} & set(settings):
         ahead = method.forecast(ladder, pilot=PILOT, count=PATHS, seed=1)
         entry["forecast"] = ahead.rounds
     return entry

@@ -129,6 +129,8 @@ def test_sample_with_substeps(ladder_folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--method", "speculative", "--drafter", "f5"), "drafter: got 'f5'; it takes a level below f5"),
+        (("--method", "speculative", "--eta", 0), "process: got Diffusion"),
         (("--method", "picard", "--window", 0), "window: got 0; it takes None or an integer"),
         (("--method", "picard", "--coarse", "f9"), "coarse: got 'f9'; it takes levels below the top one: f1"),
         (("--method", "poisson", "--draws", "systematic"), "draws: got 'systematic'; it takes independent, single"),

@@ -26,7 +26,7 @@ from multidrift.methods.picard.walk import Picard
 from multidrift.methods.poisson.substeps import SubstepDraws
 from multidrift.methods.poisson.variants import Variant, pmm_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
-from multidrift.methods.speculative.walk import Speculative
+from multidrift.methods.speculative.walk import Speculative, Verification
 from multidrift.processes.clocks import Holds
 from multidrift.processes.diffusion import Diffusion
 from multidrift.runs.pictures import save_image
@@ -110,6 +110,9 @@ def sample_command(
             "(f1+held,f3+held) draft for each other."
         ),
     ] = "f1+held",
+    verification: Annotated[
+        str, typer.Option(help="speculative: step, each on its own, or block, a window together: fewer rounds.")
+    ] = "step",
     tolerance: Annotated[float, typer.Option(help="picard: largest change of a settled time, in units of σ.")] = 1e-3,
     coarse: Annotated[
         str | None, typer.Option(help="picard: a cheap level such as f2, several (f1,f3), gaussian or auto.")
@@ -186,7 +189,10 @@ def sample_command(
             chosen = PoissonMidpoint(steps, spacing, substeps=_SUBSTEPS if substeps is None else substeps, draws=firing)
         case MethodName.speculative:
             drafters = drafter.split(",") if "," in drafter else drafter
-            chosen = Speculative(steps, spacing, window=20 if window is None else window, drafter=drafters)
+            chosen = Speculative(
+                steps, spacing, window=20 if window is None else window, drafter=drafters,
+                verification=cast("Verification", verification),
+            )  # fmt: skip
     process = _process(networks, eta, cast("Holds", holds), variant)
     picture = _is_picture(out)
     takes = "a picture file in an existing folder" if picture else "a folder, or a name that ends in .png or .jpg"

@@ -23,7 +23,7 @@ class Speculation:
 
     - `rounds` [count]: rounds that each sample took, the final call not among them; `reached` [count]: steps done
     - `accepted` [N, count]: whether the draft was taken as it was; `probability` [N, count]: how likely that was,
-      2Φ(−‖Δ‖/2). Only steps that were reached count
+      2Φ(−‖Δ‖/2) where each is verified on its own. Only steps that were reached count
     """
 
     rounds: NDArray[np.intp]

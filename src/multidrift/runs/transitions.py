@@ -103,6 +103,14 @@ class StepNoise:
             return (values * aligned(inverses[:, 0, 0], values)).flatten(1)
         return torch.einsum("mij,m...j->m...i", inverses, values).flatten(1)
 
+    def coloured(self, normals: Tensor, steps: NDArray[np.intp]) -> Tensor:
+        """ΔW [m, …] of these steps from standard normals [m, …, k]: what `whitened` undoes."""
+        factors = torch.from_numpy(self.factors[steps]).to(normals)
+        noise = torch.einsum("mij,m...j->m...i", factors, normals)
+        if self.process.preconditioning is not None:
+            noise = noise * torch.from_numpy(np.sqrt(self.process.preconditioning)).to(normals)[..., None]
+        return noise if self.process.components > 1 else noise[..., 0]
+
     def log_density(self, noise: Tensor, steps: NDArray[np.intp]) -> Tensor:
         """The log-density [m] at which these steps made their states, from their ΔW [m, …]; +∞ without noise."""
         normals = self.whitened(noise, steps)

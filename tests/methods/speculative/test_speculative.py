@@ -44,6 +44,7 @@ def test_a_drafter_as_good_as_the_top_level_gives_euler_bit_for_bit(process, mix
         {"drafter": "a+held", "window": 5},
         {"drafter": ("a+held", "b+held"), "window": 4},
         {"drafter": "b+extrapolated", "window": (2, 6)},
+        {"drafter": "a+held", "window": 6, "verification": "block"},
         {"drafter": "frozen", "window": 1},
     ):
         found = md.sample(same, md.Speculative(14, **settings), **arguments)

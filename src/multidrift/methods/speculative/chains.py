@@ -17,12 +17,13 @@ from torch import Tensor
 from multidrift.basics.numbers import Floats
 from multidrift.methods.picard.front import Indices
 from multidrift.methods.picard.points import Points
+from multidrift.methods.speculative.block import Renewal, verify_blocks
 from multidrift.methods.speculative.difference import Differences
 from multidrift.methods.speculative.drafters import Source
 from multidrift.methods.speculative.verify import Verdict, verify
 from multidrift.runs.transitions import StepNoise
 
-_DEPTH = 1 << 40  # between the draws of one chain and the next: more than a run has steps
+_DEPTH = 1 << 57  # between the draws of one chain and the next: more than a run has steps and attempts
 Follow = Callable[[Tensor, NDArray[np.bool_]], Differences]  # from D^own and where it is known
 
 
@@ -68,8 +69,8 @@ class Leaf:
 class Verified:
     """Drafts with the chain below and verifies with its own source, all drafted points in one call.
 
-    `depth`: 0 for the chain of the run, 1 for the one below it that verifies too, and so on. `window` [count]: at most
-    so many points a round.
+    - `depth`: 0 for the chain of the run, 1 for the one below it that verifies too, and so on
+    - `window` [count]: at most so many points a round; `renewal`: where all steps of a round are verified together
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Verified:
         depth: int,
         below: Callable[[Tensor], Chain],
         follow: Follow | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
-        self.points, self.source, self.law, self.depth = points, source, law, depth
+        self.points, self.source, self.law, self.renewal = points, source, law, renewal
+        self._draws = depth * _DEPTH
         self.own = points.like_drift()
         self.known: NDArray[np.bool_] = np.zeros((points.steps, points.count), dtype=np.bool_)
         self.difference = None if follow is None else follow(self.own, self.known)
@@ -105,7 +108,7 @@ class Verified:
         numbers = np.arange(self.points.steps)[:, None]
         steps, rows = np.nonzero((numbers >= starts) & (numbers < ends))
         found = self._drift(steps, rows)
-        verdict = self._verdict(steps, rows, found)
+        verdict = self._verdict(steps, rows, starts, found)
         accepted = np.ones((self.points.steps, self.points.count), dtype=np.bool_)
         accepted[steps, rows] = verdict.accepted.cpu().numpy()
         rejected = ~accepted
@@ -125,14 +128,17 @@ class Verified:
             self.drift[place] = found
         return found
 
-    def _verdict(self, steps: Indices, rows: Indices, found: Tensor) -> Verdict:
-        """On every drafted step, as if those before it had been accepted."""
+    def _verdict(self, steps: Indices, rows: Indices, starts: Indices, found: Tensor) -> Verdict:
+        """On every drafted step, as if those before it had been accepted; or on all of a sample's together."""
         place = self.points.at(steps, rows)
-        draws = self.points.index(steps + self.depth * _DEPTH)
-        keys = self.points.run.verification_keys[self.points.index(rows)]
+        draws = self.points.index((steps if self.renewal is None else self.renewal.draws(steps, rows)) + self._draws)
+        uniforms = self.points.run.verification_keys[self.points.index(rows)].uniforms_each(draws)
         dtau = self.points.own.take(steps).together(self.points.x[0].double()).dtau
         shift = (dtau * (self.below.drift[place] - found).double()).expand(self.below.noise[place].shape)
-        return verify(self.law, steps, shift, self.below.noise[place], keys.uniforms_each(draws))
+        noise = self.below.noise[place]
+        if self.renewal is not None:
+            return verify_blocks(self.renewal, steps, rows, starts, shift, noise, uniforms)
+        return verify(self.law, steps, shift, noise, uniforms)
 
     def _keep(self, verdict: Verdict, steps: Indices, rows: Indices, found: Tensor, heads: Indices) -> None:
         """Take what was accepted as it is, and the corrected state of the first step of each sample that was not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.picard.forecast import Forecast
 from multidrift.methods.picard.front import Indices
 from multidrift.methods.picard.points import Points
+from multidrift.methods.speculative.block import Renewal
 from multidrift.methods.speculative.chains import Chain, Follow, Leaf, Verified
 from multidrift.methods.speculative.difference import Differences, Extrapolated, held_units, lag_of
 from multidrift.methods.speculative.drafters import FROZEN, Drafter, Network, Nothing, Source, Telescope
@@ -29,6 +30,8 @@ from multidrift.runs.result import Speculation, State
 from multidrift.runs.run import Run
 from multidrift.runs.transitions import StepNoise, Transition
 
+Verification = Literal["step", "block"]
+VERIFICATIONS: tuple[Verification, ...] = get_args(Verification)
 _GROWTH = 2.0  # an adaptive window is as many times what was accepted between two rejections,
 _MEMORY = 0.7  # each round counting for so much of the next
 
@@ -45,6 +48,7 @@ class Speculative(Method):
       last drafts were accepted
     - `every`: steps from one call of the drafter's level to the next; its D is held between them. With the top level
       itself as the drafter it is a coarser step of it
+    - `verification`: "step", each on its own, or "block", all of a window together: fewer rounds, at no call
 
     A round is one call of the top level on every sample's window. Each sample goes on from its first step that was not
     accepted, which is corrected, so that every step is distributed as Euler's is; finished samples leave the batch.
@@ -62,6 +66,7 @@ class Speculative(Method):
     window: int | Sequence[int] = 20
     drafter: str | Sequence[str] | Multilevel | Mapping[str, object] = FROZEN
     every: int = 1
+    verification: Verification = "step"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +74,7 @@ class Speculative(Method):
         good = len(listed) in (1, 2) and all(type(n) is int and n >= 1 for n in listed) and listed[0] <= listed[-1]
         require(good, "window", self.window, "steps, at least 1, or (least, most) of them")
         object.__setattr__(self, "window", listed[0] if len(listed) == 1 else listed)
+        require(self.verification in VERIFICATIONS, "verification", self.verification, "'step' or 'block'")
         require(type(self.every) is int and self.every >= 1, "every", self.every, "an integer of at least 1")
         if isinstance(self.drafter, Mapping):
             settings = {name: value for name, value in self.drafter.items() if name != "method"}
@@ -138,8 +144,9 @@ class Speculative(Method):
         process = process_for(model, process)
         method = self.for_model(model, process)
         levels = method.levels_of(model)
-        single = len(self.drafters) == 1 and self.every == 1
-        require(single, "drafter", self.drafter, "one by name, called at every step, to forecast its rounds")
+        single = len(self.drafters) == 1 and self.every == 1 and self.verification == "step"
+        takes = "one by name, called at every step and verified step by step, to forecast its rounds"
+        require(single, "drafter", self.drafter, takes)
         require(type(pilot) is int and pilot >= 4, "pilot", pilot, "steps, at least 4")
         require(type(count) is int and count >= 1, "count", count, "paths, at least 1")
         times = method.grid_for(process)
@@ -186,10 +193,19 @@ class Speculative(Method):
     def _chains(self, points: Points) -> Verified:
         """The top level's chain, on those of the drafters."""
         law = StepNoise(points.run.process, points.own)
-        below = partial(self._below, points, law, self.drafters, 1)
-        return Verified(points, Network(points.run.levels[-1]), law, 0, below)
+        renewal = Renewal(points, law) if self.verification == "block" else None
+        below = partial(self._below, points, law, renewal, self.drafters, 1)
+        return Verified(points, Network(points.run.levels[-1]), law, 0, below, renewal=renewal)
 
-    def _below(self, points: Points, law: StepNoise, drafters: Sequence[Drafter], depth: int, above: Tensor) -> Chain:
+    def _below(
+        self,
+        points: Points,
+        law: StepNoise,
+        renewal: Renewal | None,
+        drafters: Sequence[Drafter],
+        depth: int,
+        above: Tensor,
+    ) -> Chain:
         """The chain of the last of these drafters, which drafts for one with the drift `above`."""
         if not drafters:
             return Leaf(points, self._telescope(points.run), self.every)
@@ -199,8 +215,8 @@ class Speculative(Method):
             source: Source = Nothing() if this.level is None else Network(this.level)
             return Leaf(points, source, self.every, follow)
         assert this.level is not None
-        below = partial(self._below, points, law, rest, depth + 1)
-        return Verified(points, Network(this.level), law, depth, below, follow)
+        below = partial(self._below, points, law, renewal, rest, depth + 1)
+        return Verified(points, Network(this.level), law, depth, below, follow, renewal)
 
     def _follow(self, points: Points, drafter: Drafter, above: Tensor) -> Follow | None:
         """How the difference to the chain above is followed."""
