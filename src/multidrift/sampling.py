@@ -93,9 +93,10 @@ def sample(
         )
     )  # fmt: skip
     if save_transitions:
+        kind = f"{type(run.process).__name__}{'' if run.process.noisy else ' without noise'}"
         good = walked.steps_are_gaussian and run.process.noisy
         takes = "Euler, Multistep, Multilevel or Speculative, on a process with noise: their steps are Gaussian"
-        require(good, "save_transitions", f"{walked!r} on {run.process!r}", takes)
+        require(good, "save_transitions", f"{type(walked).__name__} on {kind}", takes)
     recorder = _Recorder(run, save, save_transitions=save_transitions)
     try:
         with contextlib.closing(_walk(walked, run)) as states, _bar(type(walked).__name__, progress) as tick:

@@ -167,7 +167,7 @@ class Speculative(Method):
         """The method as it is; a process without noise is refused here."""
         del model
         takes = "noise (eta > 0, or Langevin dynamics): without it no draft is exactly right, md.Picard is the method"
-        require(process is None or process.noisy, "process", process, takes)
+        require(process is None or process.noisy, "process", f"{type(process).__name__} without noise", takes)
         return self
 
     def walk(self, run: Run) -> Iterator[State]:
