@@ -18,6 +18,7 @@ from benchmarks.multilevel import report as multilevel_report
 from benchmarks.overhead import report as overhead_report
 from benchmarks.parallel import report as parallel_report
 from benchmarks.poisson import report as poisson_report
+from benchmarks.speculative import report as speculative_report
 from benchmarks.tables import results, rows
 from multidrift.basics.files import write_whole
 
@@ -84,6 +85,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "five-rows-docs": lambda: overview.five_rows(pages=""),
     **multilevel_report.SECTIONS,
     **parallel_report.SECTIONS,
+    **speculative_report.SECTIONS,
     **poisson_report.SECTIONS,
     **langevin_report.SECTIONS,
     **grids.SECTIONS,

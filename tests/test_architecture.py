@@ -157,6 +157,7 @@ METHODS = [
     md.Picard(12),
     md.Picard(12, window=3, blocks=2),
     md.Picard(12, coarse="a"),
+    md.Speculative(12, window=3, drafter="a"),
 ]
 
 
@@ -173,7 +174,7 @@ def test_every_method_goes_through_the_update_rule(method, mixture, ddpm, monkey
 
     monkeypatch.setattr(update, "increment", doubled)
     changed = md.sample(model, method, count=3)
-    if isinstance(method, md.Picard):
+    if isinstance(method, md.Picard | md.Speculative):
         assert sum(len(dtau) for dtau in calls) >= 11  # every step of the path, some of them several times
     elif isinstance(method, md.LadderMultistep):
         assert len(calls) > 2 * 11  # the substeps of every cell, and the cell itself

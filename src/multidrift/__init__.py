@@ -13,22 +13,25 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.methods.advice import PlanWarning
 from multidrift.methods.catalogue import method_from_dict
 from multidrift.methods.euler import Euler
+from multidrift.methods.forecasts import forecasts
 from multidrift.methods.ladder_multistep.walk import LadderMultistep
 from multidrift.methods.ladder_multistep.weights import CellWeights
 from multidrift.methods.method import GridMethod, Method
 from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.multistep import Multistep
-from multidrift.methods.picard.forecast import Forecast, critical_path, forecasts
+from multidrift.methods.picard.forecast import Forecast, critical_path
 from multidrift.methods.picard.piadm import piadm
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
 from multidrift.methods.picard.walk import Coarse, ConvergenceWarning, Picard
 from multidrift.methods.poisson.variants import pmm_variant, recommended_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
+from multidrift.methods.speculative.walk import Speculative
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.runs.marginals import RunWarning
 from multidrift.runs.plan import Plan
-from multidrift.runs.result import Result, State
+from multidrift.runs.result import Result, Speculation, State
+from multidrift.runs.transitions import Transitions
 from multidrift.sampling import sample, steps
 from multidrift.schedules.grids import grid_times
 from multidrift.targets.logistic import LogisticRegression, PosteriorReference, breast_cancer_posterior
@@ -63,7 +66,10 @@ __all__ = [
     "PredictorCorrector",
     "Result",
     "RunWarning",
+    "Speculation",
+    "Speculative",
     "State",
+    "Transitions",
     "Underdamped",
     "__version__",
     "breast_cancer_posterior",

@@ -117,6 +117,7 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
         plan=plan,
         choices=_choices(method, given.plan_seed if plan is None else plan.seed, batch, device),
         noise_keys=noise_keys,
+        verification_keys=batch.keys(Stream.VERIFICATION, device),
         guard=FiniteGuard(names, times, None if process.final_calls else _EXPLODED),
         marginals=MarginalGuard(process, names, times),
     )

@@ -24,8 +24,9 @@ from multidrift.methods.method import Method
 from multidrift.prepare import Arguments, prepare
 from multidrift.processes.process import Process
 from multidrift.runs.plan import Plan
-from multidrift.runs.result import Result, State
+from multidrift.runs.result import Result, Speculation, State
 from multidrift.runs.run import Run
+from multidrift.runs.transitions import Transition, Transitions
 
 _METHOD = Takes("a method, such as md.Euler(steps=50), or a plan")
 _QUIET_SECONDS = 2.0  # shorter runs show no progress bar
@@ -52,6 +53,7 @@ def sample(
     grad: bool = False,
     velocities: Tensor | None = None,
     memory_limit: Bytes | None = None,
+    save_transitions: bool = False,
 ) -> Result:
     """Draw samples of `process` with `method`, or as a plan of one says.
 
@@ -77,6 +79,8 @@ def sample(
     - `velocities` [count, …]: at the start of an underdamped run; by default drawn from their equilibrium
     - `memory_limit`: bytes of tensors that one network call may hold, instead of all rows at once; ∞ only measures
       (`result.peak_memory`)
+    - `save_transitions`: keep every step's state, mean, standard deviation and log-density (`result.transitions`,
+      `result.log_prob`), of methods whose steps are Gaussian
 
     Raises MultidriftError, before the first network call where possible, on arguments that do not fit each other, and
     on predictions that are not finite and chains that explode (naming step and sample). Such an error has what was
@@ -90,7 +94,12 @@ def sample(
             memory_limit=memory_limit, device=device, dtype=dtype, grad=grad,
         )
     )  # fmt: skip
-    recorder = _Recorder(run, save)
+    if save_transitions:
+        kind = f"{type(run.process).__name__}{'' if run.process.noisy else ' without noise'}"
+        good = walked.steps_are_gaussian and run.process.noisy
+        takes = "Euler, Multistep, Multilevel or Speculative, on a process with noise: their steps are Gaussian"
+        require(good, "save_transitions", f"{type(walked).__name__} on {kind}", takes)
+    recorder = _Recorder(run, save, save_transitions=save_transitions)
     try:
         with contextlib.closing(_walk(walked, run)) as states, _bar(type(walked).__name__, progress) as tick:
             for state in states:
@@ -118,8 +127,9 @@ def _stops(callback: Callable[[State], bool | None], state: State) -> bool:
 class _Recorder:
     """What of a run goes into its result."""
 
-    def __init__(self, run: Run, save: int | None) -> None:
-        self.run, self.save = run, save
+    def __init__(self, run: Run, save: int | None, *, save_transitions: bool) -> None:
+        self.run, self.save, self.save_transitions = run, save, save_transitions
+        self.transitions: list[Transition] = []
         self.started = time.perf_counter()
         self.finished = False
         self.samples = run.process.position(run.start)
@@ -127,6 +137,7 @@ class _Recorder:
         self.saved = [(float(run.times[0]), self.samples, self.velocities)]
         self.residuals: list[float] = []
         self.converged = True
+        self.speculation: Speculation | None = None
 
     def keep(self, state: State) -> None:
         """Remember the newest state, and every `save`-th for the trajectory."""
@@ -135,6 +146,9 @@ class _Recorder:
         if state.residual is not None:
             self.residuals.append(state.residual)
         self.converged &= state.converged
+        self.speculation = state.speculation or self.speculation
+        if self.save_transitions:
+            self.transitions += state.transitions
         now = (state.step, state.t, state.x, state.velocities)
         points = (now,) if state.settled is None else state.settled
         if self.save is not None:
@@ -160,6 +174,10 @@ class _Recorder:
             trajectory_velocities=torch.stack(velocities) if kept and self.velocities is not None else None,
             residuals=tuple(self.residuals),
             converged=self.converged,
+            speculation=self.speculation,
+            transitions=Transitions.of(self.run.process, self.run.times, self.transitions)
+            if self.transitions
+            else None,
             peak_rows=evaluator.peak_rows,
             peak_memory=evaluator.peak_memory,
         )

@@ -107,6 +107,16 @@ def test_sample_in_parallel_says_when_it_pays(ladder_folder, tmp_path):
     assert (tmp_path / "a.png").is_file()
 
 
+def test_sample_by_drafts_says_what_was_accepted(ladder_folder, tmp_path):
+    options = ("--method", "speculative", "--drafter", "f1+held", "--window", 6, "--verification", "block")
+    done = command(
+        "sample", "--ladder", ladder_folder, *options, "--steps", 12, "--count", 2, "--out", tmp_path / "a.png"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rounds for the median image" in done.stderr
+    assert (tmp_path / "a.png").is_file()
+
+
 def test_sample_in_parallel_lists_the_choices(tmp_path):
     options = ("--method", "picard", "--coarse", "auto", "--accelerate", "secant", "--memory-limit", 5e7)
     done = command("sample", *options, "--steps", 4, "--count", 1, "--out", tmp_path / "a.png")
@@ -129,6 +139,9 @@ def test_sample_with_substeps(ladder_folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--method", "speculative", "--drafter", "f2"), "drafter: got 'f2'; it takes a level below f2"),
+        (("--method", "speculative", "--eta", 0), "process: got 'Diffusion without noise'; it takes noise"),
+        (("--method", "speculative", "--verification", "tree"), "verification: got 'tree'"),
         (("--method", "picard", "--window", 0), "window: got 0; it takes None or an integer"),
         (("--method", "picard", "--coarse", "f9"), "coarse: got 'f9'; it takes levels below the top one: f1"),
         (("--method", "poisson", "--draws", "systematic"), "draws: got 'systematic'; it takes independent, single"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,7 @@ from multidrift.methods.picard.walk import Picard
 from multidrift.methods.poisson.substeps import SubstepDraws
 from multidrift.methods.poisson.variants import Variant, pmm_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
+from multidrift.methods.speculative.walk import Speculative, Verification
 from multidrift.processes.clocks import Holds
 from multidrift.processes.diffusion import Diffusion
 from multidrift.runs.pictures import save_image
@@ -45,6 +47,7 @@ class MethodName(StrEnum):
     multilevel = "multilevel"
     picard = "picard"
     poisson = "poisson"
+    speculative = "speculative"
 
 
 def sample_command(
@@ -59,7 +62,8 @@ def sample_command(
         MethodName,
         typer.Option(
             help="euler: DDPM, DDIM. multistep: DPM-Solver++. ladder-multistep: a big network at few steps, corrected, "
-            "and a cheap one between. multilevel: ML-EM. poisson: Poisson midpoint. picard: all steps at once."
+            "and a cheap one between. multilevel: ML-EM. poisson: Poisson midpoint. picard: all steps at once. "
+            "speculative: DDPM's law exactly, in fewer rounds."
         ),
     ] = MethodName.euler,
     steps: Annotated[
@@ -96,7 +100,19 @@ def sample_command(
     plan_seed: Annotated[int, typer.Option(help="multilevel, poisson: seed of the draws.")] = 0,
     blocks: Annotated[int, typer.Option(help="picard: blocks solved one after another.")] = 1,
     accelerate: Annotated[str | None, typer.Option(help="picard: secant, or anderson without coarse.")] = None,
-    window: Annotated[int | None, typer.Option(help="picard: steps at once, in a sliding window.")] = None,
+    window: Annotated[
+        int | None, typer.Option(help="picard: steps at once, in a sliding window. speculative: steps a draft (20).")
+    ] = None,
+    drafter: Annotated[
+        str,
+        typer.Option(
+            help="speculative: frozen, a level such as f1, or f1+held with its difference to the network; several "
+            "(f1+held,f3+held) draft for each other."
+        ),
+    ] = "f1+held",
+    verification: Annotated[
+        str, typer.Option(help="speculative: step, each on its own, or block, a window together: fewer rounds.")
+    ] = "step",
     tolerance: Annotated[float, typer.Option(help="picard: largest change of a settled time, in units of σ.")] = 1e-3,
     coarse: Annotated[
         str | None, typer.Option(help="picard: a cheap level such as f2, several (f1,f3), gaussian or auto.")
@@ -132,6 +148,8 @@ def sample_command(
       multidrift sample --method multilevel --levels f1,f5 --calls 80,20 --steps 80
 
       multidrift sample --method picard --eta 0 --coarse auto --steps 60
+
+      multidrift sample --method speculative --drafter f1+held --steps 400
 
       multidrift sample --method poisson --steps 25 --substeps 40 --grid linspace
     """
@@ -169,6 +187,12 @@ def sample_command(
         case MethodName.poisson:
             firing = cast("SubstepDraws", draws or "independent")
             chosen = PoissonMidpoint(steps, spacing, substeps=_SUBSTEPS if substeps is None else substeps, draws=firing)
+        case MethodName.speculative:
+            drafters = drafter.split(",") if "," in drafter else drafter
+            chosen = Speculative(
+                steps, spacing, window=20 if window is None else window, drafter=drafters,
+                verification=cast("Verification", verification),
+            )  # fmt: skip
     process = _process(networks, eta, cast("Holds", holds), variant)
     picture = _is_picture(out)
     takes = "a picture file in an existing folder" if picture else "a folder, or a name that ends in .png or .jpg"
@@ -246,6 +270,11 @@ def _report(console: Console, result: Result, out: Path) -> None:
     for name, calls in result.calls.items():
         table.add_row(name, f"{calls:g}", f"{result.batches[name]}")
     console.print(table)
+    if (found := result.speculation) is not None:
+        console.print(
+            f"{statistics.median(found.rounds.tolist()):g} rounds for the median image, {found.rounds.max()} for the "
+            f"last; {found.acceptance:.1%} of the drafted steps accepted"
+        )
     if result.peak_memory is not None:
         console.print(f"{result.peak_memory / 1e6:.0f} megabytes in the largest call")
     console.print(f"written to {out}")

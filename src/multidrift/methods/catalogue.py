@@ -15,9 +15,10 @@ from multidrift.methods.multistep import Multistep
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
 from multidrift.methods.picard.walk import Picard
 from multidrift.methods.poisson.walk import PoissonMidpoint
+from multidrift.methods.speculative.walk import Speculative
 
 METHODS: tuple[type[Method], ...] = (
-    *(Euler, Multistep, Multilevel, LadderMultistep, PoissonMidpoint, Picard, PredictorCorrector),
+    *(Euler, Multistep, Multilevel, LadderMultistep, PoissonMidpoint, Picard, PredictorCorrector, Speculative),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from multidrift.methods.method import GridMethod
 from multidrift.runs import update
@@ -21,12 +22,15 @@ class Euler(GridMethod):
     (DDIM).
     """
 
+    steps_are_gaussian: ClassVar[bool] = True
+
     def walk(self, run: Run) -> Iterator[State]:
         """z_{n+1} = z_n + Δτ_n D(x_n, t_n) + ΔW_n."""
         x = run.start
         for n, interval in enumerate(run.intervals):
             drift = run.drift(x, n)
-            z = update.increment(interval.enter(x), interval.dtau, drift, run.noise(interval))
+            noise = run.noise(interval)
+            z = update.increment(interval.enter(x), interval.dtau, drift, noise)
             before, x = x, interval.leave(z)
-            yield run.state(n, before, drift, x)
+            yield run.state(n, before, drift, x, noise)
         yield from run.final(x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class Cost:
 @dataclass(frozen=True)
 class Method(ABC):
     """A way to walk along a grid of times: what `md.sample` asks of any. Most are a `GridMethod`."""
+
+    steps_are_gaussian: ClassVar[bool] = False  # whether a step is, given its plan and all states before it
 
     @property
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
@@ -29,6 +29,8 @@ class Multistep(GridMethod):
     2022, DPM-Solver++, Algorithm 2 and equation 12.
     """
 
+    steps_are_gaussian: ClassVar[bool] = True
+
     order: Literal[1, 2, 3] = 2
 
     def walk(self, run: Run) -> Iterator[State]:
@@ -37,9 +39,10 @@ class Multistep(GridMethod):
         for n, interval in enumerate(run.intervals):
             drift = run.drift(x, n)
             ahead = history.extrapolate(drift, interval)
-            z = update.increment(interval.enter(x), interval.dtau, ahead, run.noise(interval))
+            noise = run.noise(interval)
+            z = update.increment(interval.enter(x), interval.dtau, ahead, noise)
             before, x = x, interval.leave(z)
-            yield run.state(n, before, drift, x)
+            yield run.state(n, before, drift, x, noise)
         yield from run.final(x)
 
 

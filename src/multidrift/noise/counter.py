@@ -31,6 +31,7 @@ class Stream(IntEnum):
     NOISE = 2
     VELOCITY = 3
     DRAWS = 4
+    VERIFICATION = 5
 
 
 def _signed(value: int) -> int:
@@ -94,7 +95,11 @@ class Keys:
 
     def uniforms(self, draw: int) -> Tensor:
         """Uniforms in (0, 1), float64 [n]; each depends on its key and the draw alone."""
-        bits = mix_(self.values + mix_(torch.tensor([_signed(draw)], dtype=torch.int64)).to(self.values.device))
+        return self.uniforms_each(torch.tensor([_signed(draw)], dtype=torch.int64, device=self.values.device))
+
+    def uniforms_each(self, draws: Tensor) -> Tensor:
+        """Uniforms [n] of one draw a key, `draws` int64 [n]: those that `uniforms` gives for it."""
+        bits = mix_(self.values + mix_(draws.clone()))
         return (bits >> 11).bitwise_and_((1 << 53) - 1).double().add_(0.5).mul_(2.0**-53)
 
     def _normals(self, mixed: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -6,10 +6,12 @@ In the coordinate z and on the clocks τ (drift) and v (noise) every process rea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.basics.numbers import Floats, moved
@@ -80,6 +82,14 @@ class Intervals:
 
     def __len__(self) -> int:
         return len(self.t)
+
+    def take(self, chosen: NDArray[np.intp]) -> Self:
+        """Those of these numbers, in this order."""
+        return replace(
+            self, t=self.t[chosen], s=self.s[chosen], low=self.low[chosen], high=self.high[chosen],
+            enter_factor=self.enter_factor[chosen], leave_factor=self.leave_factor[chosen],
+            dtau=self.dtau[chosen], std=self.std[chosen],
+        )  # fmt: skip
 
     def each(self, like: Tensor) -> Iterator[Interval]:
         """One by one, to multiply states of the dtype and on the device of `like`."""

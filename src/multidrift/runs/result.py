@@ -6,14 +6,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.numbers import Floats
 from multidrift.basics.types import PathLike, Size
 from multidrift.runs.pictures import image_grid, save_image, to_pixels
 from multidrift.runs.plan import Plan
+from multidrift.runs.transitions import Transition, Transitions
+
+
+@dataclass(frozen=True)
+class Speculation:
+    """What speculative sampling did at each of N steps of each sample.
+
+    - `rounds` [count]: rounds that each sample took, the final call not among them; `reached` [count]: steps done
+    - `accepted` [N, count]: whether the draft was taken as it was; `probability` [N, count]: how likely that was,
+      2Φ(−‖Δ‖/2) where each is verified on its own. Only steps that were reached count
+    """
+
+    rounds: NDArray[np.intp]
+    reached: NDArray[np.intp]
+    accepted: NDArray[np.bool_]
+    probability: Floats
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Which steps of which sample were reached, [N, count]."""
+        return np.arange(len(self.accepted))[:, None] < self.reached
+
+    @property
+    def acceptance(self) -> float:
+        """The share of the steps reached whose draft was accepted."""
+        return float(self.accepted[self.done].mean())
+
+    @property
+    def predicted(self) -> float:
+        """The same as the differences of the drifts predict it: the mean of 2Φ(−‖Δ‖/2)."""
+        return float(self.probability[self.done].mean())
 
 
 @dataclass(frozen=True)
@@ -29,6 +63,8 @@ class State:
     - `residual`: the largest change of the round over its scale, in the unit of `tolerance`; `converged`: False where
       time points were given up on before their change fell to the tolerance
     - `settled`: (number, t, x, velocities) of each time point that has become final in this round
+    - `speculation`: of speculative sampling, what was accepted so far
+    - `transitions`: the steps that this state ends, of methods whose steps are Gaussian
     """
 
     step: int
@@ -41,6 +77,8 @@ class State:
     residual: float | None = None
     converged: bool = True
     settled: Sequence[tuple[int, float, Tensor, Tensor | None]] | None = None
+    speculation: Speculation | None = None
+    transitions: Sequence[Transition] = ()
 
     def copy(self) -> State:
         """The same with tensors of its own, for hands that may change them."""
@@ -73,6 +111,8 @@ class Result:
     - `velocities` [count, …], where the process has them, and `trajectory_velocities`: beside samples and `trajectory`
     - `residuals`: of each round of a parallel method, its largest change in the unit of `tolerance`; `converged`: False
       where rounds ran out before the changes fell to the tolerance
+    - `speculation`: of speculative sampling, its rounds, and what was accepted against what was predicted
+    - `transitions`: means, standard deviations and log-densities of all steps where `save_transitions=` asked for them
     - `peak_rows`: the largest number of rows in one invocation of a network; `peak_memory`: bytes of the tensors that
       the largest invocation held at once, on top of the states of the run, where `memory_limit=` had them measured
     """
@@ -90,8 +130,15 @@ class Result:
     trajectory_velocities: Tensor | None = None
     residuals: tuple[float, ...] = ()
     converged: bool = True
+    speculation: Speculation | None = None
+    transitions: Transitions | None = None
     peak_rows: int = 0
     peak_memory: int | None = None
+
+    @property
+    def log_prob(self) -> Tensor | None:
+        """The log-density of each sample's whole path given its start, [count], float64; None without `transitions`."""
+        return None if self.transitions is None else self.transitions.log_prob.sum(0)
 
     def images(self) -> list[Image.Image]:
         """The samples as pictures: data in [−1, 1], shape [count, 1 or 3, height, width]."""

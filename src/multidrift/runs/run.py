@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -16,10 +16,11 @@ from multidrift.processes.intervals import Interval
 from multidrift.processes.predictions import conversion
 from multidrift.processes.process import Process
 from multidrift.runs.evaluator import Evaluator
-from multidrift.runs.guard import FiniteGuard
+from multidrift.runs.guard import FiniteGuard, Steps
 from multidrift.runs.marginals import MarginalGuard
 from multidrift.runs.plan import Plan
 from multidrift.runs.result import State
+from multidrift.runs.transitions import Transition
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Run:
     - `start` [count, …]: the state at `times[0]`, in the dtype of the whole run; with velocities [count, …, 2]
     - `times`: the grid; of diffusion the last one has an evaluation of its own, of Langevin dynamics it is the end
     - `levels`: names of the levels in use, cheapest first; `choices`: keys of each sample's own random choices;
-      `noise_keys`: those of its Brownian path
+      `noise_keys`: those of its Brownian path; `verification_keys`: those of what accepts a draft
     """
 
     process: Process
@@ -41,6 +42,7 @@ class Run:
     plan: Plan | None
     choices: Keys
     noise_keys: Keys
+    verification_keys: Keys
     guard: FiniteGuard = field(repr=False)
     marginals: MarginalGuard = field(repr=False)
 
@@ -59,9 +61,9 @@ class Run:
         return self.drift_at(x, float(self.times[n]), n, level, rows)
 
     def drift_at(
-        self, x: Tensor, t: float | Floats, n: int, level: str | None = None, rows: Tensor | None = None
+        self, x: Tensor, t: float | Floats, n: int | Steps, level: str | None = None, rows: Tensor | None = None
     ) -> Tensor:
-        """D at state x and time t, or one time a row, within step n."""
+        """D at state x and time t, or one time a row, within step n, or one a row."""
         name = level or self.levels[-1]
         drift = self.evaluator(name, self.process.position(x), t, self.process.drift_is, rows)
         self.guard.watch(n, name, drift, rows)
@@ -93,12 +95,17 @@ class Run:
         root = self._preconditioning.sqrt()
         return noise * (root if self.process.components == 1 else root[..., None])
 
-    def state(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
-        """The report of step n, which took x to `after` with this drift; `after` is checked."""
+    def state(self, n: int, x: Tensor, drift: Tensor, after: Tensor, noise: Tensor | float | None = None) -> State:
+        """The report of step n, which took x to `after` with this drift; `after` is checked.
+
+        `noise`: the step's ΔW, where all else in the step was decided before it.
+        """
         self.guard.watch_state(n, after)
         state = self.preview(n, x, drift, after)
         self.marginals.watch(n, state.x, state.prediction)
-        return state
+        if not isinstance(noise, Tensor):
+            return state
+        return replace(state, transitions=(Transition(n, x, after, noise),))
 
     def read_guards(self) -> None:
         """At the end: raise where a value was not finite, warn where a state left its marginals."""

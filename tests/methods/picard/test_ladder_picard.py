@@ -199,7 +199,7 @@ def test_a_warm_start_serves_a_ladder_too(ladder, ddpm):
 
 
 def test_auto_takes_the_least_critical_path(ladder):
-    choices = md.forecasts(ladder, 60)
+    choices = [c for c in md.forecasts(ladder, 60) if c.method == "Picard"]
     assert [c.critical_path for c in choices] == sorted(c.critical_path for c in choices)
     assert {c.coarse for c in choices} == {(), ("gaussian",), ("f1",), ("f3",)}
     method = md.Picard(60, coarse="auto").for_model(ladder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -55,6 +55,8 @@ class Multilevel(DrawingMethod):
     outside (0, 1] and a model that is no Ladder. Source: ML-EM (Jacot 2026), section 2 and Theorem 1; the evenly spread
     draws are ours.
     """
+
+    steps_are_gaussian: ClassVar[bool] = True
 
     levels: Sequence[str] | None = None
     calls: Numbers | None = None
@@ -141,9 +143,10 @@ class Multilevel(DrawingMethod):
         x, telescope = run.start, _Telescope(run, self.order)
         for n, interval in enumerate(run.intervals):
             drift = telescope.drift(x, n, interval)
-            z = update.increment(interval.enter(x), interval.dtau, drift, run.noise(interval))
+            noise = run.noise(interval)
+            z = update.increment(interval.enter(x), interval.dtau, drift, noise)
             before, x = x, interval.leave(z)
-            yield run.state(n, before, telescope.preview(drift), x)
+            yield run.state(n, before, telescope.preview(drift), x, noise)
         yield from run.final(x)
 
 

@@ -23,7 +23,7 @@ _EVERY = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class Forecast:
-    """One choice of `coarse` and `coarse_every`, with the rounds it is assumed to take.
+    """One choice of `coarse` and `coarse_every`, with the rounds it is assumed to take; or of Speculative's drafter.
 
     `critical_path` is (rounds·C_top + sweeps·calls_per_sweep·C_coarse) / (steps·C_top): below 1 the run takes less
     time than the sequential one on a machine where a call on a whole block's rows takes no longer than on one sample's.
@@ -36,6 +36,7 @@ class Forecast:
     sweeps: int
     calls_per_sweep: int
     critical_path: float
+    method: str = "Picard"
 
     @property
     def break_even(self) -> float:
@@ -66,9 +67,9 @@ def forecast(model: Model, steps: int, coarse: Sequence[str], every: int, rounds
     spent = float(rounds)
     for name in reversed(coarse[1:]):
         solves *= INNER_ROUNDS
-        spent += solves * _cost_ratio(model, name)
+        spent += solves * cost_ratio(model, name)
     calls = -(-steps // every) if coarse else 0
-    spent += solves * calls * _cost_ratio(model, coarse[0]) if coarse else 0.0
+    spent += solves * calls * cost_ratio(model, coarse[0]) if coarse else 0.0
     return Forecast(steps, tuple(coarse), every, rounds, solves, calls, spent / steps)
 
 
@@ -79,7 +80,7 @@ def assumed_rounds(model: Model, coarse: Sequence[str], every: int, steps: int) 
     """
     if not coarse:
         return min(_PLAIN_ROUNDS, steps)
-    ratio = _cost_ratio(model, coarse[-1])
+    ratio = cost_ratio(model, coarse[-1])
     rounds = (
         _GAUSSIAN_ROUNDS
         if ratio == 0
@@ -88,7 +89,7 @@ def assumed_rounds(model: Model, coarse: Sequence[str], every: int, steps: int) 
     return min(rounds, steps)
 
 
-def _cost_ratio(model: Model, coarse: str) -> float:
+def cost_ratio(model: Model, coarse: str) -> float:
     """C_coarse/C_top; 0 for what costs nothing or was not measured."""
     if not isinstance(model, Ladder) or model.costs is None:
         return 0.0

@@ -38,7 +38,8 @@ class Points:
     """The time points t_0 … t_N of every sample, as they are now.
 
     - `x` [N + 1, count, …]: the states; `front`: which of them are final, which are iterated on
-    - `scale` [N + 1]: what a change of the state is compared with
+    - `scale` [N + 1]: what a change of the state is compared with; `own`: every step, anchored at its end
+    - `noise` [N, count, …]: ΔW of every step that was opened, in its own anchor; None without noise
 
     Memory: 2N + 1 states of the whole batch; what an iteration remembers of each level comes on top.
     """
@@ -46,13 +47,13 @@ class Points:
     def __init__(self, run: Run, scale: Floats) -> None:
         self.run, self.scale = run, scale
         self.increments, self.count = len(run.times) - 1, len(run.start)
+        self.samples: Indices = np.arange(self.count)
         self.x = run.start.unsqueeze(0).repeat(self.increments + 1, *(1,) * run.start.ndim)
         self.front = Front(self.increments, self.count)
-        self._noise = torch.zeros_like(self.x[1:]) if run.path is not None else None
-        self._noise_read = 0
-        own = run.process.intervals(run.times[:-1], run.times[1:])
-        self._own_std = own.std
-        self._cuts = _cuts(own.enter_factor)
+        self.noise = torch.zeros_like(self.x[1:]) if run.path is not None else None
+        self._read = 0
+        self.own = run.process.intervals(run.times[:-1], run.times[1:])
+        self._cuts = _cuts(self.own.enter_factor)
         self._interval = lru_cache(_INTERVALS_KEPT)(self._make_interval)
 
     def like_drift(self) -> Tensor:
@@ -67,16 +68,31 @@ class Points:
     def drift(self, level: str, chosen: Mask, first: int = 0) -> Tensor:
         """D of a level at the chosen points, [n, count] from point `first` on, in one call; 0 elsewhere."""
         steps, rows = np.nonzero(chosen)
+        found = self.drift_of(level, first + steps, rows)
         place = moved(steps * self.count + rows, self.x.device)
-        states = self.x[first : first + len(chosen)].flatten(0, 1)[place]
-
-        times = self.run.times[first + steps]
-        # One time for all rows, where it is one: the same arithmetic as in a sequential method.
-        t = float(times[0]) if np.all(times == times[0]) else times
-        which = moved(rows, self.x.device)
-        found = self.run.drift_at(states, t, first + int(steps[0]), level, which)
         empty = found.new_zeros((chosen.size, *found.shape[1:]))
         return empty.index_copy(0, place, found).view(*chosen.shape, *found.shape[1:])
+
+    def drift_of(self, level: str, steps: Indices, rows: Indices) -> Tensor:
+        """D of a level at points steps[i] of samples rows[i], [m, …], in one call."""
+        times = self.run.times[steps]
+        # One time for all rows, where it is one: the same arithmetic as in a sequential method.
+        t = float(times[0]) if np.all(times == times[0]) else times
+        return self.run.drift_at(self.x[self.at(steps, rows)], t, steps, level, self.index(rows))
+
+    def index(self, numbers: Indices | Mask | Floats) -> Tensor:
+        """Numbers of points or samples, or a number each, beside the states."""
+        return moved(numbers, self.x.device)
+
+    def at(self, steps: Indices, rows: Indices) -> tuple[Tensor, Tensor]:
+        """Where entry i is point steps[i] of sample rows[i], in a tensor [points, count, …]."""
+        return self.index(steps), self.index(rows)
+
+    def step(self, steps: Indices, rows: Indices, drift: Tensor, noise: Tensor | float) -> Tensor:
+        """The states after steps[i] of samples rows[i] with these D and ΔW [m, …], each step anchored at its end."""
+        interval = self.own.take(steps).together(self.x[0])
+        z = update.increment(interval.enter(self.x[self.at(steps, rows)]), interval.dtau, drift, noise)
+        return interval.leave(z)
 
     def scan(self, first: int, last: int, drift: Tensor, starts: Indices) -> None:
         """Points first + 1 … last from D at steps first … last − 1: z_n = z_first + Σ_j (Δτ_j D_j + ΔW_j).
@@ -87,7 +103,7 @@ class Points:
         steps = np.arange(first, last)[:, None]
         begins = np.maximum(starts, first)
         z = torch.where(self.mask(steps == begins, self.x), interval.enter(self.x[first:last]), 0.0)
-        noise = 0.0 if self._noise is None else self._noise[first:last] * noise_factor
+        noise = 0.0 if self.noise is None else self.noise[first:last] * noise_factor
         terms = update.increment(z, interval.dtau, drift, noise)
         terms = torch.where(self.mask(steps >= begins, self.x), terms, 0.0)
         # Summed in float64, as a parallel scan in float32 would lose what is small beside its largest partial sum.
@@ -101,7 +117,7 @@ class Points:
         steps = self.run.process.intervals(
             times[first:last], times[first + 1 : last + 1], np.full(last - first, times[last])
         )
-        own = self._own_std[first:last]
+        own = self.own.std[first:last]
         ratio = np.divide(steps.std, own, out=np.zeros_like(own), where=own > 0)
         shape = (-1, *(1,) * (self.x.ndim - ratio.ndim), *ratio.shape[1:])
         return steps.together(self.x), moved(ratio, self.x).view(shape)
@@ -114,11 +130,11 @@ class Points:
 
     def _read_noise(self, last: int) -> None:
         """Noises of all steps up to `last`, each read once and in order."""
-        if self._noise is None:
+        if self.noise is None:
             return
-        for n in range(self._noise_read, last):
-            self._noise[n] = self.run.noise(self.run.intervals[n])
-        self._noise_read = max(self._noise_read, last)
+        for n in range(self._read, last):
+            self.noise[n] = self.run.noise(self.run.intervals[n])
+        self._read = max(self._read, last)
 
     def changes(self, before: Tensor, opened: Mask) -> Floats:
         """[N, count]: how far the point after each open step has moved since `before`, over its scale; else 0."""
@@ -139,9 +155,9 @@ class Points:
         opened = self.front.open(starts)
         self.x[1:] = states[1:].where(self.mask(opened, states), self.x[1:])
 
-    def state(self, drift: Tensor, residual: float, settled_before: int) -> State:
-        """The report of a round: the state at the end of the earliest open block or window, after `drift`."""
-        last, settled = int(self.front.ends.min()), int(self.front.settled.min())
+    def state(self, drift: Tensor, residual: float | None, settled_before: int, last: int | None = None) -> State:
+        """The report of a round: the state at point `last` (the end of the earliest open block or window), after D."""
+        last, settled = int(self.front.ends.min()) if last is None else last, int(self.front.settled.min())
         process, times = self.run.process, self.run.times
         report = self.run.preview(last - 1, process.position(self.x[last - 1]), drift[last - 1], self.x[last])
         final = [

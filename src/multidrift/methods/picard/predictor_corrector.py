@@ -134,6 +134,7 @@ class PredictorCorrector(Method):
             plan=run.plan,
             choices=run.choices,
             noise_keys=run.noise_keys,
+            verification_keys=run.verification_keys,
             guard=FiniteGuard(run.guard.names, times),
             marginals=MarginalGuard(dynamics, run.guard.names, times),
         )

@@ -1,0 +1,1 @@
+"""Rounds, calls and critical path of speculative sampling."""

@@ -1,0 +1,1 @@
+"""Speculative sampling: a cheap drift drafts many steps, one call of the top level verifies them all."""
