@@ -22,6 +22,9 @@ from multidrift.methods.picard.predictor_corrector import PredictorCorrector
 from multidrift.methods.picard.walk import Coarse, ConvergenceWarning, Picard
 from multidrift.methods.poisson.variants import pmm_variant, recommended_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
+from multidrift.planning.calibrate import calibrate
+from multidrift.planning.calibration import Calibration, CalibrationWarning
+from multidrift.planning.worth import Worth, worth
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.runs.marginals import RunWarning
@@ -31,10 +34,13 @@ from multidrift.sampling import sample, steps
 from multidrift.schedules.grids import grid_times
 from multidrift.targets.logistic import LogisticRegression, PosteriorReference, breast_cancer_posterior
 from multidrift.targets.mixture import GaussianMixture
+from multidrift.targets.synthetic import SyntheticLadder
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
+    "CalibrationWarning",
     "CellWeights",
     "Coarse",
     "ConvergenceWarning",
@@ -63,8 +69,11 @@ __all__ = [
     "Result",
     "RunWarning",
     "State",
+    "SyntheticLadder",
     "Underdamped",
+    "Worth",
     "breast_cancer_posterior",
+    "calibrate",
     "critical_path",
     "forecasts",
     "grid_times",
@@ -77,4 +86,5 @@ __all__ = [
     "schedules",
     "shared",
     "steps",
+    "worth",
 ]
