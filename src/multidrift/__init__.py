@@ -22,6 +22,7 @@ from multidrift.methods.picard.predictor_corrector import PredictorCorrector
 from multidrift.methods.picard.walk import Coarse, ConvergenceWarning, Picard
 from multidrift.methods.poisson.variants import pmm_variant, recommended_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
+from multidrift.planning.allocate import Allocation, allocate
 from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration, CalibrationWarning
 from multidrift.planning.worth import Worth, worth
@@ -39,6 +40,7 @@ from multidrift.targets.synthetic import SyntheticLadder
 __version__ = "0.1.0"
 
 __all__ = [
+    "Allocation",
     "Calibration",
     "CalibrationWarning",
     "CellWeights",
@@ -72,6 +74,7 @@ __all__ = [
     "SyntheticLadder",
     "Underdamped",
     "Worth",
+    "allocate",
     "breast_cancer_posterior",
     "calibrate",
     "critical_path",

@@ -46,7 +46,7 @@ class Calibration:
     - `errors` [levels of the ladder, images]: squared error of the predicted noise, mean over times (Langevin: none);
       `held_out`: whether they are on given images, or else on the ends of the paths
     - `by_errors`, `by_differences`: γ by two measures (`ScalingFit`), where there are levels enough
-    - `coarse`: (steps, mean squared distance of Euler's result at that many steps from that at half as many)
+    - `coarse`: (steps, root mean square error of Euler on the top level at so many, the rate by which it falls)
     - `coordinates` of a sample; `paths`: how many were averaged over; `seed`: theirs
     """
 
@@ -65,7 +65,7 @@ class Calibration:
     held_out: bool
     by_errors: ScalingFit | None
     by_differences: ScalingFit | None
-    coarse: tuple[int, float]
+    coarse: tuple[int, float, float]
     coordinates: int
     paths: int
     seed: int

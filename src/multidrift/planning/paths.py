@@ -53,7 +53,8 @@ def sensitivity(ladder: Ladder, process: Process, steps: int, paths: int, seed: 
     """(places, S): how far an error of D carries, S = |change of the result| / (share of the step · |error|).
 
     One step at a time is taken with the level below in place of the top one (with an error of a thousandth in a random
-    direction where the two agree), the rest of the path with the top one. Not for processes with velocities.
+    direction where the two agree), the rest of the path with the top one. The place is that of the step's end: what the
+    error did before has shrunk by then. Not for processes with velocities.
     """
     method, top, below = Euler(steps), ladder[ladder.top], ladder[ladder.names[-2]]
     base = sample(
@@ -69,7 +70,7 @@ def sensitivity(ladder: Ladder, process: Process, steps: int, paths: int, seed: 
         end = _end(ladder, process, times, n + 1, path[n + 1] + float(kicks[n]) * error, seed)
         moved = float(squared_distances(end, base.samples).mean())
         found[n] = np.sqrt(moved / size) / share if size > 0 else np.nan
-    return finite_places(process, times)[:-1], found
+    return finite_places(process, times)[1:], found
 
 
 def _error(top: Drift, below: Drift, x: Tensor, t: float, process: Process) -> Tensor:
