@@ -23,6 +23,7 @@ from multidrift.methods.picard.walk import Coarse, ConvergenceWarning, Picard
 from multidrift.methods.poisson.variants import pmm_variant, recommended_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
 from multidrift.planning.allocate import Allocation, allocate
+from multidrift.planning.auto import Choice, auto
 from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration, CalibrationWarning
 from multidrift.planning.worth import Worth, worth
@@ -44,6 +45,7 @@ __all__ = [
     "Calibration",
     "CalibrationWarning",
     "CellWeights",
+    "Choice",
     "Coarse",
     "ConvergenceWarning",
     "Denoiser",
@@ -75,6 +77,7 @@ __all__ = [
     "Underdamped",
     "Worth",
     "allocate",
+    "auto",
     "breast_cancer_posterior",
     "calibrate",
     "critical_path",

@@ -35,7 +35,9 @@ def test_theorem_one_scatters_by_its_variance_and_costs_what_it_says():
     p = np.array(found.probabilities)
     assert p == pytest.approx(np.minimum(1, found.constant * 2.0 ** (-(1 + gamma / 2) * k)))
     assert p.max() < 1  # steps so small that no level is called at every one
-    assert 0.2 * found.variance < (9 * 4.0**-k / p).sum() <= found.variance
+    assert (
+        0.2 < (9 * 4.0**-k / p).sum() / found.variance <= 2 ** (gamma / 2 - 1)
+    )  # δ lies between 2^−k_max and twice that
     delta = 0.5 * np.exp(-(1 + step)) * 1e-3
     assert 2.0**-found.k_max <= delta * 2
     cost = (p * 2.0 ** (gamma * k)).sum()
