@@ -24,12 +24,25 @@ ALLOWED["methods"] = {*ALLOWED["runs"], "runs"}
 ALLOWED["prepare"] = {*ALLOWED["methods"], "methods"}
 ALLOWED["sampling"] = {*ALLOWED["prepare"], "prepare"}
 ALLOWED["evaluation"] = {*ALLOWED["sampling"], "sampling"}
+ALLOWED["planning"] = {*ALLOWED["evaluation"], "evaluation"}
 ALLOWED["training"] = {"basics", "schedules", "drifts", "evaluation"}
 ALLOWED["integrations"] = {*ALLOWED["sampling"], "sampling"}
-ALLOWED["report"] = {*ALLOWED["evaluation"], "evaluation"}
+ALLOWED["report"] = {*ALLOWED["planning"], "planning"}
 ALLOWED["cli"] = set(ALLOWED) | {"targets"}
 HEAVY = {
-    *("diffusers", "accelerate", "matplotlib", "plotly", "jinja2", "torchmetrics", "ot", "scipy", "sklearn", "arviz"),
+    *(
+        "diffusers",
+        "accelerate",
+        "matplotlib",
+        "plotly",
+        "jinja2",
+        "torchmetrics",
+        "ot",
+        "scipy",
+        "sklearn",
+        "arviz",
+        "optuna",
+    ),
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 

@@ -26,6 +26,11 @@ from multidrift.methods.picard.walk import Coarse, ConvergenceWarning, Picard
 from multidrift.methods.poisson.variants import pmm_variant, recommended_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
 from multidrift.methods.speculative.walk import Speculative
+from multidrift.planning.allocate import Allocation, allocate
+from multidrift.planning.auto import Choice, auto
+from multidrift.planning.calibrate import calibrate
+from multidrift.planning.calibration import Calibration, CalibrationWarning
+from multidrift.planning.worth import Worth, worth
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.langevin import Overdamped, Underdamped
 from multidrift.runs.marginals import RunWarning
@@ -36,9 +41,14 @@ from multidrift.sampling import sample, steps
 from multidrift.schedules.grids import grid_times
 from multidrift.targets.logistic import LogisticRegression, PosteriorReference, breast_cancer_posterior
 from multidrift.targets.mixture import GaussianMixture
+from multidrift.targets.synthetic import SyntheticLadder
 
 __all__ = [
+    "Allocation",
+    "Calibration",
+    "CalibrationWarning",
     "CellWeights",
+    "Choice",
     "Coarse",
     "ConvergenceWarning",
     "Denoiser",
@@ -69,10 +79,15 @@ __all__ = [
     "Speculation",
     "Speculative",
     "State",
+    "SyntheticLadder",
     "Transitions",
     "Underdamped",
+    "Worth",
     "__version__",
+    "allocate",
+    "auto",
     "breast_cancer_posterior",
+    "calibrate",
     "conventions",
     "critical_path",
     "forecasts",
@@ -87,4 +102,5 @@ __all__ = [
     "schedules",
     "shared",
     "steps",
+    "worth",
 ]

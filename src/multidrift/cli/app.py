@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from multidrift.basics.errors import MultidriftError
+from multidrift.cli.calibrate import calibrate_command
 from multidrift.cli.demo import demo_command
 from multidrift.cli.langevin import langevin_command
 from multidrift.cli.sample import sample_command
@@ -26,6 +27,7 @@ app.command("demo")(demo_command)
 app.command("sample")(sample_command)
 app.command("train")(train_command)
 app.command("langevin")(langevin_command)
+app.command("calibrate")(calibrate_command)
 
 
 def main() -> None:

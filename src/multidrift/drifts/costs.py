@@ -43,6 +43,18 @@ def measure_costs(
 
     Units: seconds. Raises on batch < 1 and repeats < 1.
     """
+    times, where = time_calls(levels, shape, batch, repeats, device)
+    return Costs({name: statistics.median(s) for name, s in times.items()}, batch, machine_name(where))
+
+
+def time_calls(
+    levels: Mapping[str, Drift],
+    shape: tuple[int, ...],
+    batch: int,
+    repeats: int,
+    device: torch.device | str | None,
+) -> tuple[dict[str, list[float]], torch.device]:
+    """Seconds of each of `repeats` calls of each level on `batch` samples, the levels taking turns; and where."""
     require(batch >= 1, "batch", batch, "a count of at least 1")
     require(repeats >= 1, "repeats", repeats, "a count of at least 1")
     own = next((level.device for level in levels.values() if level.device is not None), torch.device("cpu"))
@@ -54,7 +66,7 @@ def measure_costs(
                 seconds = _one_call(level, shape, batch, where)
                 if turn:
                     times[name].append(seconds)
-    return Costs({name: statistics.median(s) for name, s in times.items()}, batch, machine_name(where))
+    return times, where
 
 
 def _one_call(level: Drift, shape: tuple[int, ...], batch: int, where: torch.device) -> float:

@@ -1,0 +1,238 @@
+"""The best method for a budget: tried on a small batch, its error measured on noise that it has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.drifts.costs import machine_name
+from multidrift.drifts.ladder import Ladder
+from multidrift.drifts.model import process_for
+from multidrift.methods.method import Method
+from multidrift.planning.calibrate import calibrate
+from multidrift.planning.calibration import Calibration
+from multidrift.planning.candidates import Candidate, Prices, Quality, candidates, parallel
+from multidrift.planning.trial import Features, Judge, Measured, halving
+from multidrift.processes.process import Process
+
+_SELECTION, _VALIDATION = 1 << 40, 1 << 41  # seeds far from those that users take
+_FINER = 12  # steps of the reference over those that the budget pays for
+_REFERENCE_STEPS = (64, 512)  # the least and the most of them
+_TIE = 0.03  # of the error: within it the simpler method is taken
+_MOST_CALLS = 512  # of the top level, that a target error is looked for with
+_REFINEMENTS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What `md.auto` chose: `md.sample(ladder, choice.method, process)`.
+
+    - `reason`: why, in one paragraph
+    - `error`: mean squared distance per coordinate to a fine run of the top level with the same noise (of a law the
+      kernel distance), measured on samples that no choice was made with; `standard_error`: its own
+    - `seconds` of a sample at the calibration's batch, by its costs
+    - `tried`: all that was measured on the way, the best first; `calibration`: what prices are taken from
+    """
+
+    method: Method
+    reason: str
+    error: float
+    seconds: float
+    standard_error: float
+    tried: tuple[Measured, ...]
+    calibration: Calibration
+
+
+def auto(
+    ladder: Ladder,
+    process: Process | None = None,
+    *,
+    calls: float | None = None,
+    seconds: float | None = None,
+    error: float | None = None,
+    latency: float | None = None,
+    calibration: Calibration | None = None,
+    batch: int | None = None,
+    quality: Quality = "path",
+    features: Features | None = None,
+    samples: int = 32,
+    reference_steps: int | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> Choice:
+    """The best method, levels, grid and plan for a budget, out of all methods of the package.
+
+    One of: `seconds` a sample, `calls` (as much time as so many steps of the top level), `error` (the cheapest method
+    that reaches it) or `latency` (seconds until a batch is done; Picard is tried, too).
+
+    - `calibration`: of this ladder, process, machine and batch; by default taken now, with batches of `batch` (64).
+      `force` uses one of something else, with a warning
+    - `quality`: "path", the distance to the top level's own path, or "law", the kernel distance of the samples'
+      `features` [n, d] (by default the coordinates) to those of a fine run
+    - `samples`: how many the last candidates are compared on, and as many unseen ones give `error`; `reference_steps`:
+      of the fine run, by default 12 times what the budget pays for, from 64 to 512
+
+    No model of the error is trusted: every candidate that the budget pays for is run on a few samples, the better half
+    on twice as many, and so on (successive halving). Within 3% the simpler method is taken. It costs about as much as
+    200 samples by the method found, and those of the reference. Raises MultidriftError on a budget below one call of
+    the top level, an error that is not reached within 512 calls, and a calibration of something else.
+    """
+    given = {"calls": calls, "seconds": seconds, "error": error, "latency": latency}
+    named = {name: value for name, value in given.items() if value is not None}
+    require(len(named) == 1, "calls, seconds, error, latency", sorted(named), "one of them")
+    (what, value), *_ = named.items()
+    require(math.isfinite(value) and value > 0, what, value, "a positive number")
+    require(quality in ("path", "law"), "quality", quality, "'path' or 'law'")
+    require(type(samples) is int and samples >= 4, "samples", samples, "an integer of at least 4")
+    process = process_for(ladder, process)
+    if calibration is None:
+        calibration = calibrate(ladder, process, 64 if batch is None else batch)
+    else:
+        here = machine_name(ladder[ladder.top].device or torch.device("cpu")) if calibration.spread else None
+        calibration.check(ladder, process, batch=batch, machine=here, force=force)
+    search = _Search(ladder, process, calibration, quality, features, samples, reference_steps, seed)
+    if what == "error":
+        return search.reach(value)
+    one = calibration.cost(ladder.top) + calibration.overhead
+    budget = {"calls": value * one, "seconds": value * calibration.batch, "latency": value}[what] / calibration.batch
+    least = one / calibration.batch
+    if budget < least * (1 - 1e-9):
+        unit = "" if what == "calls" else f", {one if what == 'latency' else least:.4g}"
+        raise MultidriftError(f"{what}: got {value:g}; it takes at least one call of {ladder.top}{unit}")
+    return search.choose(budget, f"{what}={value:g}", in_parallel=what == "latency")
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """One question to a ladder: what is tried, and on which samples."""
+
+    ladder: Ladder
+    process: Process
+    calibration: Calibration
+    quality: Quality
+    features: Features | None
+    samples: int
+    reference_steps: int | None
+    seed: int
+
+    def choose(self, budget: float, asked: str, *, in_parallel: bool = False) -> Choice:
+        """The best for so many seconds a sample."""
+        ranked = self.rank(budget, in_parallel=in_parallel)
+        return self.validated(_preferred(ranked), ranked, asked, budget)
+
+    def rank(self, budget: float, *, in_parallel: bool = False) -> list[Measured]:
+        """All candidates, the best first."""
+        judge = self.judge(budget, _SELECTION)
+        found = candidates(self.ladder, self.process, self.calibration, budget, self.quality)
+        if in_parallel:
+            found += self.in_time(judge, budget)
+        return halving(judge, found, self.samples)
+
+    def judge(self, budget: float, stream: int) -> Judge:
+        """Samples of one stream of seeds, with a reference that is fine beside what the budget pays for."""
+        one = (self.calibration.cost(self.ladder.top) + self.calibration.overhead) / self.calibration.batch
+        low, high = _REFERENCE_STEPS
+        steps = self.reference_steps or round(min(max(_FINER * budget / one, low), high))
+        return Judge(self.ladder, self.process, self.quality, steps, stream + self.seed, self.features, stream)
+
+    def in_time(self, judge: Judge, budget: float) -> list[Candidate]:
+        """Parallel methods that have a batch done in time; each is run once to know."""
+        prices, found = Prices(self.ladder, self.process, self.calibration), []
+        batch, known = self.calibration.batch, self.calibration
+        euler = next(c for c in candidates(self.ladder, self.process, known, budget, "path") if c.kind == "top")
+        for candidate in parallel(self.ladder, 2 * euler.method.number_of_evaluations):
+            result = judge.run(candidate.method, batch)
+            # Where costs are given and not measured, every invocation counts as one call: an ideal device.
+            ideal = sum(n * prices.calibration.cost(name) for name, n in result.batches.items())
+            spent = (result.seconds if known.spread else ideal) / batch
+            if spent <= budget:
+                found.append(Candidate(candidate.label, "parallel", candidate.method, spent))
+        return found
+
+    def validated(self, best: Measured, ranked: Sequence[Measured], asked: str, budget: float) -> Choice:
+        """The choice with its error on samples that nothing was chosen with."""
+        unseen = self.judge(budget, _VALIDATION).measure(best.candidate, self.samples)
+        return Choice(
+            method=best.candidate.method,
+            reason=_reason(best, ranked, unseen, self.ladder, asked),
+            error=unseen.error,
+            seconds=best.candidate.seconds,
+            standard_error=unseen.standard_error,
+            tried=tuple(ranked),
+            calibration=self.calibration,
+        )
+
+    def reach(self, error: float) -> Choice:
+        """The cheapest budget, to a tenth, whose best method has at most this error on what it is chosen with."""
+        one = (self.calibration.cost(self.ladder.top) + self.calibration.overhead) / self.calibration.batch
+        calls, ranked = 1.0, list[Measured]()
+        while calls <= _MOST_CALLS:
+            calls *= 2.0
+            ranked = self._affordable(calls * one)
+            if ranked and ranked[0].error <= error:
+                break
+        else:
+            best = f"; the best had {ranked[0].error:.3g}" if ranked else ""
+            raise MultidriftError(f"error: got {error:g}; nothing reaches it within {_MOST_CALLS} calls{best}")
+        low, high = calls / 2.0, calls
+        for _ in range(_REFINEMENTS):
+            middle = math.sqrt(low * high)
+            found = self._affordable(middle * one)
+            if found and found[0].error <= error:
+                high, ranked = middle, found
+            else:
+                low = middle
+        return self.validated(ranked[0], ranked, f"error={error:g}", high * one)
+
+    def _affordable(self, budget: float) -> list[Measured]:
+        try:
+            return self.rank(budget)
+        except MultidriftError:  # not even two steps of the cheapest level
+            return []
+
+
+def _preferred(ranked: Sequence[Measured]) -> Measured:
+    """The best; where the top level alone does as well within 3% (a law: a standard error), that: it is simpler."""
+    best = ranked[0]
+    tied = best.error + max(_TIE * abs(best.error), 0.0 if best.errors is not None else best.standard_error)
+    for measured in ranked:
+        same = measured.samples == best.samples and measured.error <= tied
+        if measured.candidate.kind == "top" and same:
+            return measured
+    return best
+
+
+def _reason(best: Measured, ranked: Sequence[Measured], unseen: Measured, ladder: Ladder, asked: str) -> str:
+    """One paragraph: what it is, what it is better than, and how that is known."""
+    kind, label, steps = best.candidate.kind, best.candidate.label, best.candidate.method.number_of_evaluations
+    others = {
+        "the top level alone": _first(ranked, "top"),
+        "a lower level alone": _first(ranked, "level"),
+        "several levels": _first(ranked, "ladder"),
+    }
+    own = {"top": "the top level alone", "level": "a lower level alone", "ladder": "several levels"}.get(kind)
+    heads = {
+        "top": f"Fewer steps of {ladder.top} alone are better than any plan over the ladder: {label}, {steps} steps",
+        "level": f"A lower level alone is better than any use of {ladder.top}: {label}, {steps} steps",
+        "ladder": f"Several levels are better than fewer steps of {ladder.top} alone: {label}, {steps} steps",
+        "parallel": f"All steps at once are better within this time: {label}, {steps} steps",
+    }
+    beside = [
+        f"{name} ({other.candidate.label}) had {other.error / best.error:.2f} times its error"
+        for name, other in others.items()
+        if other is not None and name != own and best.error > 0
+    ]
+    compared = f"; of the rest the best of {', the best of '.join(beside)}" if beside else ""
+    return (
+        f"For {asked}: {heads[kind]}{compared}. {len(ranked)} settings were run on up to {best.samples} samples; on "
+        f"{unseen.samples} samples that none of them had seen its error is {unseen.error:.3g} ± "
+        f"{unseen.standard_error:.2g}, at {best.candidate.seconds:.3g} seconds a sample."
+    )
+
+
+def _first(ranked: Sequence[Measured], kind: str) -> Measured | None:
+    return next((measured for measured in ranked if measured.candidate.kind == kind), None)

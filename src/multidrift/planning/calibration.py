@@ -1,0 +1,224 @@
+"""What was measured of a ladder on one process, device and batch size; kept as JSON."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.files import write_whole
+from multidrift.basics.numbers import Floats
+from multidrift.drifts.costs import Costs
+from multidrift.drifts.ladder import Ladder
+from multidrift.planning.scaling import ScalingFit
+from multidrift.processes.process import Process
+
+FORMAT = 1
+_KIND = "multidrift calibration"
+_TABLES = ("differences", "sensitivity", "errors")
+
+
+class CalibrationWarning(UserWarning):
+    """A calibration that was taken on a busy machine, or is used for what it was not taken on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What `md.calibrate` measured; `worth` says what it means.
+
+    - `levels`: names, cheapest first, the ladder's Gaussian included; `ladder`: a fingerprint of each
+    - `process`, `machine`, `batch`: of what, on what, with how many samples in a call
+    - `seconds`: of one call of each level on a batch, medians; `spread`: interquartile range over median of each;
+      `overhead`: seconds of a step of Euler on a batch beside its call
+    - `places` [n]: λ (Langevin: time) along the paths, increasing
+    - `differences` [levels, levels, n]: mean squared difference of two levels' D per coordinate along paths of the top
+      one; on the diagonal the mean square of D itself
+    - `sensitivity` [n]: how much an error of D at a place changes the result: the change's root mean square over that
+      of the error times the share of the state that its step replaces; NaN where it was not measured
+    - `errors` [levels of the ladder, images]: squared error of the predicted noise, mean over times (Langevin: none);
+      `held_out`: whether they are on given images, or else on the ends of the paths
+    - `by_errors`, `by_differences`: γ by two measures (`ScalingFit`), where there are levels enough
+    - `coarse`: (steps, root mean square error of Euler on the top level at so many, the rate by which it falls)
+    - `coordinates` of a sample; `paths`: how many were averaged over; `seed`: theirs
+    """
+
+    levels: tuple[str, ...]
+    ladder: Mapping[str, str]
+    process: Mapping[str, object]
+    machine: str
+    batch: int
+    seconds: Mapping[str, float]
+    spread: Mapping[str, float]
+    overhead: float
+    places: tuple[float, ...]
+    differences: Floats
+    sensitivity: Floats
+    errors: Floats
+    held_out: bool
+    by_errors: ScalingFit | None
+    by_differences: ScalingFit | None
+    coarse: tuple[int, float, float]
+    coordinates: int
+    paths: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        k, n = len(self.levels), len(self.places)
+        good = self.differences.shape == (k, k, n) and bool(np.isfinite(self.differences).all())
+        require(good, "differences", self.differences.shape, f"finite values [{k}, {k}, {n}]")
+        require(self.sensitivity.shape == (n,), "sensitivity", self.sensitivity.shape, f"[{n}]")
+        for name, value in self.seconds.items():
+            require(math.isfinite(value) and value >= 0, "seconds", f"{value} for {name}", "finite costs of at least 0")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The levels of the ladder itself, without the Gaussian."""
+        return tuple(name for name in self.levels if name in self.seconds)
+
+    @property
+    def costs(self) -> Costs:
+        """The seconds as a ladder takes them."""
+        return Costs(dict(self.seconds), self.batch, self.machine)
+
+    @property
+    def gamma(self) -> ScalingFit | None:
+        """γ by the paper's fit to errors on held-out images; without such, by the differences of neighbours."""
+        if self.held_out:
+            return self.by_errors or self.by_differences
+        return self.by_differences or self.by_errors
+
+    def cost(self, name: str) -> float:
+        """Seconds of a call of a level on a batch; 0 of the Gaussian."""
+        return self.seconds.get(name, 0.0)
+
+    def variances(self, names: Sequence[str], places: Floats | None = None) -> Floats:
+        """V_k = mean |D^k − D^{k−1}|² of these levels, D^0 = 0, at places (by default those measured): [levels, n]."""
+        at = [self.levels.index(name) for name in names]
+        rows = [self.differences[at[0], at[0]], *(self.differences[a, b] for a, b in itertools.pairwise(at))]
+        return self._at(np.stack(rows), places)
+
+    def to_top(self, name: str) -> Floats:
+        """Mean squared difference of a level's D from the top one's, [places]."""
+        at = self.levels.index(name)
+        return np.zeros(len(self.places)) if at == len(self.levels) - 1 else self.differences[at, -1]
+
+    def best_coefficients(self, names: Sequence[str]) -> Floats:
+        """What to multiply D^{k−1} with to come nearest to D^k, [levels − 1, places]: E D^k D^{k−1} / E (D^{k−1})²."""
+        at = [self.levels.index(name) for name in names]
+        square = self.differences
+        pairs = [(a, b, 0.5 * (square[a, a] + square[b, b] - square[a, b])) for a, b in itertools.pairwise(at)]
+        return np.stack([both / np.maximum(square[a, a], 1e-300) for a, _, both in pairs])
+
+    def sensitivities(self, places: Floats) -> Floats:
+        """S at places, 1 where it was not measured."""
+        known = np.isfinite(self.sensitivity)
+        if not known.any():
+            return np.ones(len(places))
+        return np.interp(places, np.asarray(self.places)[known], self.sensitivity[known])
+
+    def acceptance(self, name: str, steps: Floats) -> Floats:
+        """P(a step drafted by a level is accepted by the top one) for steps between places [n], [n − 1].
+
+        2Φ(−‖Δ‖/2) with ‖Δ‖² = (SNR_{n+1} − SNR_n)·|x̂₀ − x̂₀'|² at the root mean square of the difference: of the
+        reverse SDE with η = 1 that holds the data. Source: De Bortoli et al. 2025 (speculative sampling).
+        """
+        right = self.process.get("eta") == 1 and self.process.get("holds") == "data"
+        require(right, "process", self.process.get("eta"), "a Diffusion with η = 1 that holds the data")
+        gap = self._at(self.to_top(name)[None], 0.5 * (steps[1:] + steps[:-1]))[0]
+        distance = np.sqrt(np.diff(np.exp(2.0 * steps)) * gap * self.coordinates)
+        return np.array([math.erfc(d / (2.0 * math.sqrt(2.0))) for d in distance])
+
+    def check(
+        self, ladder: Ladder, process: Process, *, batch: int | None = None, machine: str | None = None,
+        force: bool = False,
+    ) -> None:  # fmt: skip
+        """Raise, naming the difference, unless it was taken on this; with `force` warn instead.
+
+        A level that it knows nothing of is refused in any case.
+        """
+        for name, level in ladder.with_gaussian().items():
+            if name not in self.levels:
+                raise MultidriftError(f"calibration: was taken on {', '.join(self.levels)}, without level {name}")
+            if self.ladder[name] != level.fingerprint:
+                self._refuse(f"was taken on another level {name} (its network differs)", force=force)
+        settings = process.to_dict()
+        for key, value in self.process.items():
+            if settings.get(key) != value:
+                detail = "another schedule" if key == "schedule" else f"{key} = {value!r}, not {settings.get(key)!r}"
+                self._refuse(f"was taken on a process with {detail}", force=force)
+        if machine is not None and machine != self.machine:
+            self._refuse(f"was taken on another machine ({self.machine}, not {machine})", force=force)
+        if batch is not None and batch != self.batch:
+            self._refuse(f"was taken with batches of {self.batch}, not {batch}", force=force)
+
+    def _refuse(self, what: str, *, force: bool) -> None:
+        if not force:
+            raise MultidriftError(f"calibration: {what}; take a new one, or force=True to use it all the same")
+        warnings.warn(f"calibration: {what}; used by force", CalibrationWarning, stacklevel=4)
+
+    def _at(self, rows: Floats, places: Floats | None) -> Floats:
+        if places is None:
+            return rows
+        return np.stack([np.interp(places, self.places, row) for row in rows])
+
+    def to_dict(self) -> dict[str, object]:
+        """As plain values; `from_dict` reads them back."""
+        values: dict[str, object] = {"kind": _KIND, "format": FORMAT}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                value = value.tolist()
+            values[field.name] = value.to_dict() if isinstance(value, ScalingFit) else value
+        return values
+
+    @staticmethod
+    def from_dict(values: Mapping[str, object]) -> Calibration:
+        """What `to_dict` described; raises MultidriftError on anything else."""
+        require(values.get("kind") == _KIND, "calibration", values.get("kind"), "a calibration of multidrift")
+        require(values.get("format") == FORMAT, "calibration", values.get("format"), f"format {FORMAT}")
+        try:
+            return _read(values)
+        except MultidriftError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MultidriftError(f"calibration: is damaged ({type(error).__name__}: {error})") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON; the file appears whole or not at all."""
+        text = json.dumps(self.to_dict()) + "\n"
+        write_whole(Path(path), lambda partial: partial.write_text(text))
+
+    @staticmethod
+    def load(path: str | Path) -> Calibration:
+        """The calibration saved at `path`, or an error that says what is wrong with the file."""
+        require(Path(path).is_file(), "path", str(path), "an existing calibration file")
+        try:
+            content = json.loads(Path(path).read_text())
+            return Calibration.from_dict(content if isinstance(content, dict) else {})
+        except MultidriftError as error:
+            raise MultidriftError(f"{path}: {error}") from error
+        except ValueError as error:
+            raise MultidriftError(f"{path}: is damaged, no valid JSON ({error})") from error
+
+
+def _read(values: Mapping[str, object]) -> Calibration:
+    kept = {field.name: values[field.name] for field in fields(Calibration)}
+    for name in _TABLES:
+        kept[name] = np.asarray(kept[name], dtype=np.float64)
+    for name in ("by_errors", "by_differences"):
+        fit = cast("Mapping[str, object] | None", kept[name])
+        kept[name] = None if fit is None else ScalingFit.from_dict(fit)
+    for name in ("levels", "places", "coarse"):
+        kept[name] = tuple(cast("list[object]", kept[name]))
+    for name in ("seconds", "spread"):
+        kept[name] = {key: float(value) for key, value in cast("dict[str, float]", kept[name]).items()}
+    kept["ladder"] = {name: str(value) for name, value in cast("dict[str, str]", kept["ladder"]).items()}
+    return Calibration(**kept)  # type: ignore[arg-type]  # its __post_init__ checks the shapes

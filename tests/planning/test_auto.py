@@ -1,0 +1,147 @@
+"""The choice for a budget: what it says, that it is the best of what was tried, and its error on new noise."""
+
+import pytest
+import torch
+
+import multidrift as md
+from multidrift.drifts.costs import Costs
+from multidrift.evaluation.coupled import squared_distances
+from multidrift.planning.candidates import Prices, candidates
+from multidrift.planning.trial import Judge, halving
+
+SDE = 1.0
+pytestmark = pytest.mark.filterwarnings("ignore::multidrift.methods.advice.PlanWarning")
+
+
+def problem(gamma, eta, **settings):
+    schedule = md.schedules.ddpm()
+    ladder = md.SyntheticLadder(gamma, **({"levels": 3, "size": 1.0, "unit": 1.0} | settings)).ladder(schedule)
+    process = md.Diffusion(schedule, eta)
+    return ladder, process, md.calibrate(ladder, process, costs=ladder.costs, paths=16)
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    return problem(3.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    ladder, process, calibration = problem(3.0, SDE, levels=4)
+    return md.auto(ladder, process, calls=6, calibration=calibration, samples=8, reference_steps=128)
+
+
+def test_several_levels_where_gamma_is_above_two_and_there_is_noise(chosen):
+    assert "Several levels are better than fewer steps of f4 alone: Multilevel" in chosen.reason
+    assert isinstance(chosen.method, md.Multilevel)
+    assert len({measured.candidate.kind for measured in chosen.tried}) == 3
+
+
+def test_fewer_steps_of_the_top_level_where_that_wins():
+    ladder, process, calibration = problem(1.0, 0.0)
+    choice = md.auto(ladder, process, calls=8, calibration=calibration, samples=8)
+    assert "Fewer steps of f3 alone are better than any plan over the ladder" in choice.reason
+    assert choice.method.levels_of(ladder).keys() == {"f3"}
+    assert choice.seconds == pytest.approx(8 * ladder.costs.seconds["f3"])
+
+
+def test_the_lower_level_where_the_top_one_says_the_same(ddpm):
+    exact = md.SyntheticLadder(2.0).exact(ddpm)
+    ladder = md.Ladder([exact.renamed("small"), exact.renamed("big")], costs=Costs({"small": 1.0, "big": 9.0}, 1, "?"))
+    calibration = md.calibrate(ladder, costs=ladder.costs, paths=4)
+    choice = md.auto(ladder, calls=6, calibration=calibration, samples=8)
+    assert "A lower level alone is better than any use of big" in choice.reason
+    assert list(md.sample(ladder, choice.method, count=2).calls) == ["small"]
+    assert choice.seconds <= 54.0
+
+
+def test_the_choice_is_no_worse_than_any_that_was_tried_to_the_end(chosen):
+    final = [measured for measured in chosen.tried if measured.samples == 8]
+    assert chosen.tried[0].error == min(measured.error for measured in final)
+    assert all(measured.candidate.seconds <= 6 * 512 * 1.02 for measured in chosen.tried)
+
+
+@pytest.mark.parametrize("eta", [0.0, SDE])
+def test_the_predicted_error_is_that_on_new_noise(eta):
+    """64 unseen samples predict the mean of 256 others within 30%: squared distances scatter by about their mean."""
+    ladder, process, calibration = problem(3.0, eta, levels=2)
+    choice = md.auto(ladder, process, calls=6, calibration=calibration, samples=64, reference_steps=48)
+    found, reference = (
+        [md.sample(ladder, m, process, count=64, seed=77, first=64 * n, plan_seed=n).samples for n in range(4)]
+        for m in (choice.method, md.Multistep(48))
+    )
+    error = float(squared_distances(torch.cat(found), torch.cat(reference)).mean())
+    assert 0.7 < choice.error / error < 1.3
+
+
+def test_every_candidate_is_paid_for_and_runs(smooth):
+    ladder, process, calibration = smooth
+    found = candidates(ladder, process, calibration, 6 * 64.0, "law")
+    prices = Prices(ladder, process, calibration)
+    labels = [candidate.label for candidate in found]
+    for part in (
+        "Euler f3",
+        "Multistep f3",
+        "Multistep f1",
+        "LadderMultistep f2+f3",
+        "PoissonMidpoint",
+        "Multilevel f",
+    ):
+        assert any(label.startswith(part) for label in labels), part
+    judge = Judge(ladder, process, "path", 40, 0)
+    for candidate in found:
+        assert prices.of(candidate.method) == candidate.seconds <= 6 * 64.0 * 1.02
+        assert judge.measure(candidate, 2).error < float("inf"), candidate.label
+
+
+def test_halving_keeps_the_best_and_one_of_each_kind(smooth):
+    ladder, process, calibration = smooth
+    found = candidates(ladder, process, calibration, 6 * 64.0, "path")
+    ranked = halving(Judge(ladder, process, "path", 24, 0), found, 16)
+    assert len(ranked) == len(found)
+    assert {m.candidate.kind for m in ranked if m.samples == 16} == {"top", "level", "ladder"}
+    assert sum(m.samples == 8 for m in ranked) >= len(found) // 3
+
+
+def test_a_target_error_is_reached_at_the_least_price(monkeypatch):
+    monkeypatch.setattr("multidrift.planning.auto._MOST_CALLS", 8)
+    ladder, process, calibration = problem(3.0, 0.0, levels=2)
+    choice = md.auto(ladder, process, error=0.01, calibration=calibration, samples=4, reference_steps=64)
+    assert choice.tried[0].error <= 0.01
+    cheaper = md.auto(ladder, process, seconds=0.8 * choice.seconds, calibration=calibration, samples=4)
+    assert cheaper.tried[0].error > 0.01
+    with pytest.raises(md.MultidriftError, match="error: got 1e-30; nothing reaches it within 8 calls"):
+        md.auto(ladder, process, error=1e-30, calibration=calibration, samples=4, reference_steps=63)
+
+
+def test_latency_lets_picard_compete_on_an_ideal_device():
+    """Costs that are given count every invocation as one call, so that all steps at once take as long as one."""
+    ladder, process, calibration = problem(4.0, 0.0, size=0.05, levels=2)
+    choice = md.auto(ladder, process, latency=20 * 16.0, calibration=calibration, samples=4, reference_steps=64)
+    assert any(m.candidate.label.startswith("Picard f2") and m.candidate.seconds <= 320 for m in choice.tried)
+
+
+def test_the_law_is_judged_by_other_noise(smooth):
+    ladder, process, calibration = smooth
+    choice = md.auto(ladder, process, calls=8, calibration=calibration, quality="law", samples=32, reference_steps=32)
+    assert abs(choice.error) < 5 * choice.standard_error
+    assert any("PoissonMidpoint" in measured.candidate.label for measured in choice.tried)
+
+
+def test_bad_input_is_refused(smooth):
+    ladder, process, calibration = smooth
+    for settings, message in (
+        ({}, "calls, seconds, error, latency: got ..; it takes one of them"),
+        ({"calls": 5, "seconds": 1.0}, "got .'calls', 'seconds'."),
+        ({"calls": 0.5}, "calls: got 0.5; it takes at least one call of f3"),
+        ({"seconds": 10.0}, "seconds: got 10; it takes at least one call of f3, 64"),
+        ({"latency": 1.0}, "latency: got 1; it takes at least one call of f3, 64"),
+        ({"calls": float("nan")}, "calls: got nan"),
+        ({"calls": 5, "quality": "taste"}, "quality: got 'taste'"),
+        ({"calls": 5, "samples": 1}, "samples: got 1"),
+        ({"calls": 5, "batch": 16}, "batches of 1, not 16"),
+    ):
+        with pytest.raises(md.MultidriftError, match=message):
+            md.auto(ladder, process, calibration=calibration, **settings)
+    with pytest.raises(md.MultidriftError, match="at least two levels"):
+        md.auto(md.SyntheticLadder(2.5, levels=1).ladder(md.schedules.ddpm()), calls=5)

@@ -1,0 +1,182 @@
+"""Calibrations: γ of ladders with a known one, the verdict, what is kept and what is refused."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import multidrift as md
+from multidrift.drifts.costs import Costs
+from multidrift.planning.paths import level_differences, sensitivity
+from multidrift.planning.scaling import fit_errors, power_law
+
+COSTS = np.array([1.0, 2.0, 6.0, 10.0, 17.0])
+
+
+def calibrated(ladder, process=None, **settings):
+    return md.calibrate(ladder, process, **({"costs": ladder.costs, "paths": 6, "steps": 12} | settings))
+
+
+@pytest.mark.parametrize("gamma", [0.8, 2.5])
+def test_an_exact_power_law_above_a_floor_is_found(gamma):
+    found, floor = power_law(0.03 + 0.02 * COSTS ** (-1 / gamma), COSTS)
+    assert found == pytest.approx(gamma, rel=0.02)
+    assert floor == pytest.approx(0.03, rel=0.02)
+
+
+def test_gamma_is_that_of_the_distance_not_of_its_square():
+    squares = np.tile((0.03 + 0.02 * COSTS ** (-2 / 2.5))[:, None], (1, 8))
+    fit = fit_errors(squares, COSTS)
+    assert fit.gamma == pytest.approx(2.5, rel=0.02)
+    assert fit.interval == pytest.approx((2.5, 2.5), rel=0.02)
+    assert fit_errors(squares[:3], COSTS[:3]) is None
+
+
+@pytest.mark.parametrize("gamma", [1.2, 2.5, 4.0])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_gamma_of_a_synthetic_ladder_is_recovered(gamma, eta, ddpm):
+    """By both measures; the images are draws of the law whose exact denoiser the levels approach."""
+    images = 0.5 * torch.randn((512, 2), generator=torch.Generator().manual_seed(1))
+    found = calibrated(md.SyntheticLadder(gamma).ladder(ddpm), md.Diffusion(ddpm, eta), images=images, paths=16)
+    for fit in (found.by_errors, found.by_differences):
+        assert fit.interval[0] <= gamma <= fit.interval[1]
+        assert fit.interval[1] - fit.interval[0] < 0.5 * gamma
+    assert found.gamma is found.by_errors
+    assert md.worth(found).answer == ("yes" if gamma > 2 else "no")
+
+
+def test_gamma_of_langevin_dynamics_comes_from_the_differences():
+    ladder = md.SyntheticLadder(3.0).ladder()
+    for process in (md.Overdamped(2.0), md.Underdamped(2.0, friction=2.0)):
+        found = calibrated(ladder, process, paths=64)
+        assert found.by_errors is None
+        assert found.gamma.interval[0] <= 3.0 <= found.gamma.interval[1]
+        assert np.isfinite(found.sensitivity).all() == (not process.has_velocity)
+
+
+def two_levels(schedule, cheap, cost):
+    drifts = [lambda x, t: cheap * torch.tanh(x), lambda x, t: torch.tanh(x)]
+    levels = [
+        md.Denoiser(net, schedule, "sample", name=name, shape=(2,))
+        for name, net in zip(("small", "big"), drifts, strict=True)
+    ]
+    return md.Ladder(levels, costs=Costs({"small": cost, "big": 1.0}, 1, "test"))
+
+
+def test_no_for_levels_equally_good_or_equally_expensive(ddpm):
+    same = md.worth(calibrated(two_levels(ddpm, 1.0, 0.1)))
+    assert (same.answer, "say the same: take small alone" in same.reason) == ("no", True)
+    dear = md.worth(calibrated(two_levels(ddpm, 0.7, 0.9)))
+    assert (dear.answer, "costs 90%" in dear.reason) == ("no", True)
+    # A big level that denoises no better, although it says something else: both are as far from the truth.
+    alike = md.SyntheticLadder(2.5, first=1).ladder(ddpm)
+    pair = md.Ladder([alike["f1"], alike["f1"].renamed("g1")], costs=Costs({"f1": 0.1, "g1": 1.0}, 1, "test"))
+    assert md.worth(calibrated(pair)).answer == "no"
+    assert md.worth(calibrated(two_levels(ddpm, 0.7, 0.1))).answer in ("unclear", "no")
+
+
+def test_differences_and_their_best_coefficient_are_those_of_the_levels(ddpm):
+    found = calibrated(two_levels(ddpm, 0.8, 0.1))
+    assert found.best_coefficients(("small", "big")) == pytest.approx(np.full((1, 12), 1 / 0.8), rel=1e-6)
+    first, between = found.variances(("small", "big"))
+    assert between == pytest.approx(first / 0.8**2 * 0.2**2, rel=1e-6)
+    again = found.variances(("small", "big"), np.array(found.places))
+    assert again == pytest.approx(np.stack([first, between]))
+
+
+def test_differences_are_means_over_coordinates():
+    ladder = md.SyntheticLadder(2.5, levels=2).ladder()
+    positions = torch.randn((3, 5, 2), generator=torch.Generator().manual_seed(0))
+    levels = {name: ladder[name] for name in ladder.names}
+    table = level_differences(levels, md.Overdamped(1.0), np.array([0.0, 0.5, 1.0]), positions)
+    drifts = [level.predict(positions[1], 0.5, "score", {}) for level in ladder]
+    assert table[0, 1, 1] == pytest.approx((drifts[0] - drifts[1]).square().mean(dim=1).numpy(), rel=1e-5)
+    assert table[1, 1, 1] == pytest.approx(drifts[1].square().mean(dim=1).numpy(), rel=1e-5)
+
+
+def test_sensitivity_of_a_linear_equation_is_its_closed_form():
+    """dx = −x dt + noise: an error at one of n steps is carried by the (1 − h) of those after it, and h = 1/n of T."""
+    pair = [md.LangevinDrift(net, name, (2,)) for name, net in (("a", lambda x: 0.1 - x), ("b", lambda x: -x))]
+    places, found = sensitivity(md.Ladder(pair), md.Overdamped(3.0), 12, 4, 0)
+    assert places == pytest.approx(np.linspace(0, 3, 13)[1:])
+    assert found == pytest.approx(3.0 * (1 - 0.25) ** np.arange(11, -1, -1), rel=1e-9)
+
+
+def test_what_is_saved_is_what_is_loaded(ddpm, tmp_path):
+    found = calibrated(md.SyntheticLadder(2.5).ladder(ddpm))
+    found.save(tmp_path / "c.json")
+    again = md.Calibration.load(tmp_path / "c.json")
+    assert again.to_dict() == found.to_dict()
+    assert again.gamma == found.gamma
+    for text, message in (("{", "no valid JSON"), ("{}", "takes a calibration"), ("[]", "takes a calibration")):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(md.MultidriftError, match=f"bad.json.*{message}"):
+            md.Calibration.load(tmp_path / "bad.json")
+    damaged = found.to_dict() | {"places": [0.0]}
+    (tmp_path / "bad.json").write_text(json.dumps(damaged))
+    with pytest.raises(md.MultidriftError, match="differences"):
+        md.Calibration.load(tmp_path / "bad.json")
+
+
+def test_a_calibration_of_something_else_is_named_and_taken_by_force(ddpm):
+    ladder = md.SyntheticLadder(2.5, levels=2).ladder(ddpm)
+    process = md.Diffusion(ddpm)
+    found = calibrated(ladder)
+    found.check(ladder, process, batch=1, machine="synthetic")
+    other = md.SyntheticLadder(2.5, levels=3).ladder(ddpm)
+    with pytest.raises(md.MultidriftError, match="calibration: was taken on f1, f2, without level f3"):
+        found.check(other, process, force=True)
+    changed = md.Ladder([md.Denoiser(level.net, ddpm, "epsilon", name=level.name, shape=(2,)) for level in ladder])
+    cases = [
+        ((changed, process), {}, "another level f1"),
+        ((ladder, md.Diffusion(ddpm, 0.0)), {}, "eta = 1.0, not 0.0"),
+        ((ladder, process), {"batch": 16}, "batches of 1, not 16"),
+        ((ladder, process), {"machine": "a phone"}, "another machine .synthetic, not a phone"),
+    ]
+    for (model, equation), settings, message in cases:
+        with pytest.raises(md.MultidriftError, match=f"{message}.*force=True"):
+            found.check(model, equation, **settings)
+        with pytest.warns(md.CalibrationWarning, match="by force"):
+            found.check(model, equation, **settings, force=True)
+
+
+def test_bad_input_is_refused(ddpm):
+    ladder = md.SyntheticLadder(2.5).ladder(ddpm)
+    with pytest.raises(md.MultidriftError, match="ladder: got .*at least two levels"):
+        md.calibrate(md.SyntheticLadder(2.5, levels=1).ladder(ddpm))
+    with pytest.raises(md.MultidriftError, match="costs: got .*nan.*finite"):
+        md.calibrate(ladder, costs=Costs(dict.fromkeys(ladder.names, float("nan")), 1, "test"))
+    with pytest.raises(md.MultidriftError, match="costs: got .*seconds of f1"):
+        md.calibrate(ladder, costs=Costs({"f1": 1.0}, 1, "test"))
+    with pytest.raises(md.MultidriftError, match="paths: got 1"):
+        md.calibrate(ladder, paths=1)
+    with pytest.raises(md.MultidriftError, match="ladder: got 'Denoiser'"):
+        md.calibrate(ladder["f1"])
+    with pytest.raises(md.MultidriftError, match="gamma: got -1"):
+        md.SyntheticLadder(-1.0)
+
+
+def test_seconds_are_measured_where_none_are_known(ddpm):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", md.CalibrationWarning)  # on a busy machine
+        found = md.calibrate(md.SyntheticLadder(2.5, levels=2).ladder(ddpm), batch=3, paths=2, steps=8, repeats=2)
+    assert found.batch == 3
+    assert all(value > 0 for value in found.seconds.values())
+    assert found.overhead > 0
+    assert "threads" in found.machine
+
+
+def test_acceptance_falls_with_the_difference_and_the_step(ddpm):
+    found = calibrated(md.SyntheticLadder(2.5, size=4.0).ladder(ddpm))
+    fine, coarse = (np.linspace(-2.0, 2.0, n) for n in (401, 41))
+    assert found.acceptance("f5", fine) == pytest.approx(np.ones(400))
+    assert (found.acceptance("f1", fine)[-10:].mean()) > found.acceptance("f1", coarse)[-1]
+    gap = found.differences[0, -1]
+    middle = 0.5 * (coarse[-1] + coarse[-2])
+    squared = np.diff(np.exp(2 * coarse))[-1] * np.interp(middle, found.places, gap) * 2
+    expected = 2 * torch.distributions.Normal(0, 1).cdf(torch.tensor(-np.sqrt(squared) / 2))
+    assert found.acceptance("f1", coarse)[-1] == pytest.approx(float(expected), rel=1e-6)
+    with pytest.raises(md.MultidriftError, match="process: got 0.0"):
+        calibrated(md.SyntheticLadder(2.5).ladder(ddpm), md.Diffusion(ddpm, 0.0)).acceptance("f1", fine)
