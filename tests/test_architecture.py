@@ -27,7 +27,10 @@ ALLOWED["evaluation"] = {*ALLOWED["sampling"], "sampling"}
 ALLOWED["training"] = {"basics", "schedules", "drifts", "evaluation"}
 ALLOWED["integrations"] = {*ALLOWED["sampling"], "sampling"}
 ALLOWED["report"] = {*ALLOWED["evaluation"], "evaluation"}
+ALLOWED["distributed"] = {*ALLOWED["prepare"], "prepare"}
+ALLOWED["generation"] = {*ALLOWED["evaluation"], "evaluation", "distributed"}
 ALLOWED["cli"] = set(ALLOWED) | {"targets"}
+ALLOWED["__main__"] = {"cli"}
 HEAVY = {
     *("diffusers", "accelerate", "matplotlib", "plotly", "jinja2", "torchmetrics", "ot", "scipy", "sklearn", "arviz"),
 }

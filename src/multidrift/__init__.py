@@ -1,6 +1,6 @@
 """multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
 
-from multidrift import schedules
+from multidrift import distributed, schedules
 from multidrift.basics.errors import MultidriftError
 from multidrift.drifts.conditioning import shared
 from multidrift.drifts.covariance import DriftCovariance
@@ -8,6 +8,8 @@ from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.gradient import LangevinDrift, potential
 from multidrift.drifts.ladder import Ladder
+from multidrift.generation.generate import Generation, generate
+from multidrift.generation.read import read_samples, verify_samples
 from multidrift.methods.advice import PlanWarning
 from multidrift.methods.catalogue import method_from_dict
 from multidrift.methods.euler import Euler
@@ -45,6 +47,7 @@ __all__ = [
     "Forecast",
     "GaussianDenoiser",
     "GaussianMixture",
+    "Generation",
     "GridMethod",
     "Ladder",
     "LadderMultistep",
@@ -67,15 +70,19 @@ __all__ = [
     "Underdamped",
     "breast_cancer_posterior",
     "critical_path",
+    "distributed",
     "forecasts",
+    "generate",
     "grid_times",
     "method_from_dict",
     "piadm",
     "pmm_variant",
     "potential",
+    "read_samples",
     "recommended_variant",
     "sample",
     "schedules",
     "shared",
     "steps",
+    "verify_samples",
 ]

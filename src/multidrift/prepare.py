@@ -43,7 +43,7 @@ class Arguments:
     process: Process | None
     count: int | None
     seed: int | Sequence[int]
-    first: int
+    first: int | Sequence[int]
     start: Tensor | None
     velocities: Tensor | None
     shape: Sequence[int] | None
@@ -150,8 +150,8 @@ def _batch_size(size: int | None) -> int | None:
     return None if size is None else _integer("batch_size", size, 1, "None or a count of at least 1")
 
 
-def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tensor | None) -> _Batch:
-    one = not isinstance(seed, Sequence | Tensor | np.ndarray) or isinstance(seed, str)
+def _batch(count: int | None, seed: int | Sequence[int], first: int | Sequence[int], start: Tensor | None) -> _Batch:
+    one = not _is_listed(seed)
     takes = "an integer, or a list of one for each sample"
     listed: Sequence[int] = () if one else cast("Sequence[int]", seed)
     seeds = tuple(_integer("seed", value, None, takes) for value in ((seed,) if one else listed))
@@ -160,14 +160,29 @@ def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tens
     number = len(start) if start is not None else len(seeds)
     number = _integer("count", number if count is None else count, 1, "a count of at least 1")
     require(start is None or len(start) == number, "start", _described(start), f"a first dimension of count={number}")
-    first = _integer("first", first, 0, "an integer of at least 0")
+    if _is_listed(first):
+        return _numbered(seeds, cast("Sequence[int]", first), number, one=one)
+    first = _integer("first", first, 0, "an integer of at least 0, or one for each of several seeds")
     require(first + number <= _SAMPLES, "first", first, f"at most 2⁶³ − count, {_SAMPLES - number}")
+    numbers = tuple(range(first, first + number))
     if one:
-        samples = tuple(range(first, first + number))
-        return _Batch(seeds * number, samples, samples)
+        return _Batch(seeds * number, numbers, numbers)
     require(len(seeds) == number, "seed", f"{len(seeds)} seeds", f"one number, or count={number} of them")
-    require(first == 0, "first", first, "0 where every sample has a seed of its own")
-    return _Batch(seeds, (0,) * number, tuple(range(number)))
+    return _Batch(seeds, (0,) * number, numbers)
+
+
+def _numbered(seeds: tuple[int, ...], first: Sequence[int], number: int, *, one: bool) -> _Batch:
+    """A batch of samples of several runs, each with the seed and the number that it has in its own."""
+    require(not one, "first", first, "one number, unless every sample has a seed")
+    numbers = tuple(_integer("first", value, 0, "integers of at least 0") for value in first)
+    require(max(numbers, default=0) < _SAMPLES, "first", max(numbers, default=0), "numbers below 2⁶³")
+    right = len(seeds) == len(numbers) == number
+    require(right, "first", f"{len(numbers)} numbers for {len(seeds)} seeds", f"count={number} of each")
+    return _Batch(seeds, numbers, numbers)
+
+
+def _is_listed(value: object) -> bool:
+    return isinstance(value, Sequence | Tensor | np.ndarray) and not isinstance(value, str)
 
 
 def _device(levels: Mapping[str, Drift], start: Tensor | None, device: torch.device | str | None) -> torch.device:

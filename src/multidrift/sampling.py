@@ -31,7 +31,7 @@ def sample(
     process: Process | None = None,
     count: int | None = None,
     seed: int | Sequence[int] = 0,
-    first: int = 0,
+    first: int | Sequence[int] = 0,
     start: Tensor | None = None,
     shape: Sequence[int] | None = None,
     plan_seed: int = 0,
@@ -52,7 +52,10 @@ def sample(
       log-density (a plain function drift(x, **conditioning), or `md.potential(log_density)`)
     - `process`: by default `Diffusion(model.schedule)`, the reverse SDE; a model without a schedule needs one
     - `count`: number of samples, by default that of `start` or of the seeds, else 1
-    - `seed`: one number for the whole batch (sample i depends on (seed, first + i) alone), or one per sample
+    - `seed`: one number for the whole batch (sample i depends on (seed, first + i) alone), or one per sample (sample i
+      is then (seed[i], 0), and has the draws of number first + i)
+    - `first`: number of the first sample; with a seed per sample also one number each: sample i is then
+      (seed[i], first[i]), as in a run of its own
     - `start` [count, …]: the state at the method's first time; by default drawn. `shape`: one sample's shape, where
       the model does not know it
     - `plan_seed`: seed of the method's own random choices
@@ -159,7 +162,7 @@ def steps(
     process: Process | None = None,
     count: int | None = None,
     seed: int | Sequence[int] = 0,
-    first: int = 0,
+    first: int | Sequence[int] = 0,
     start: Tensor | None = None,
     shape: Sequence[int] | None = None,
     plan_seed: int = 0,
