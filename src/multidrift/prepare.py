@@ -22,7 +22,7 @@ from multidrift.methods.method import Method
 from multidrift.noise.counter import Keys, Stream, check_seed
 from multidrift.noise.path import BrownianPath
 from multidrift.processes.process import Process
-from multidrift.runs.evaluator import Evaluator
+from multidrift.runs.evaluator import Evaluate, Evaluator
 from multidrift.runs.guard import FiniteGuard
 from multidrift.runs.marginals import MarginalGuard
 from multidrift.runs.plan import Plan
@@ -54,6 +54,7 @@ class Arguments:
     device: torch.device | str | None
     dtype: torch.dtype
     grad: bool
+    evaluate: Evaluate | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,13 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
         start=state if given.grad else state.detach(),
         levels=tuple(levels),
         evaluator=Evaluator(
-            levels, len(batch), conditioning, _batch_size(given.batch_size), given.memory_limit, grad=given.grad
+            levels,
+            len(batch),
+            conditioning,
+            _batch_size(given.batch_size),
+            given.memory_limit,
+            given.evaluate,
+            grad=given.grad,
         ),
         path=BrownianPath(process, noise_keys, shape, given.dtype) if process.noisy else None,
         plan=plan,
@@ -128,6 +135,11 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
         guard=FiniteGuard(names, times, None if process.final_calls else _EXPLODED),
         marginals=MarginalGuard(process, names, times),
     )
+    if given.evaluate is not None:
+        require(not given.grad, "grad", given.grad, "False with evaluate=")
+        settings = {"method": method.to_dict(), "process": process.to_dict(), "count": len(batch), "seed": batch.seeds}
+        numbers = {"first": batch.numbers, "plan_seed": given.plan_seed, "dtype": str(given.dtype)}
+        given.evaluate.begin(levels, {**settings, **numbers, "batch_size": given.batch_size}, start)
     return method, run
 
 

@@ -18,6 +18,7 @@ from multidrift.drifts.model import AnyModel
 from multidrift.methods.method import Method
 from multidrift.prepare import Arguments, prepare
 from multidrift.processes.process import Process
+from multidrift.runs.evaluator import Evaluate
 from multidrift.runs.plan import Plan
 from multidrift.runs.result import Result, State
 from multidrift.runs.run import Run
@@ -45,6 +46,7 @@ def sample(
     grad: bool = False,
     velocities: Tensor | None = None,
     memory_limit: float | None = None,
+    evaluate: Evaluate | None = None,
 ) -> Result:
     """Draw samples of `process` with `method`, or as a plan of one says.
 
@@ -72,6 +74,8 @@ def sample(
     - `velocities` [count, …]: at the start of an underdamped run; by default drawn from their equilibrium
     - `memory_limit`: bytes of tensors that one network call may hold, instead of all rows at once; ∞ only measures
       (`result.peak_memory`)
+    - `evaluate`: who evaluates the rows of a call: `md.distributed.spread()` spreads them over the ranks of torchrun;
+      `calls`, `batches` and `peak_rows` of the result are then those of this rank
 
     Raises MultidriftError, before the first network call where possible, on arguments that do not fit each other, and
     on predictions that are not finite and chains that explode (naming step and sample). Such an error has what was
@@ -89,6 +93,7 @@ def sample(
             model=model, method=method, process=process, count=count, seed=seed, first=first, start=start,
             velocities=velocities, shape=shape, plan_seed=plan_seed, conditioning=conditioning, batch_size=batch_size,
             memory_limit=memory_limit, device=device, dtype=dtype, grad=grad,
+            evaluate=evaluate,
         )
     )  # fmt: skip
     recorder = _Recorder(run, save)
@@ -173,6 +178,7 @@ def steps(
     grad: bool = False,
     velocities: Tensor | None = None,
     memory_limit: float | None = None,
+    evaluate: Evaluate | None = None,
 ) -> Generator[State]:
     """The loop itself: yields a frozen State after every step; closing the generator stops cleanly.
 
@@ -183,6 +189,7 @@ def steps(
             model=model, method=method, process=process, count=count, seed=seed, first=first, start=start,
             velocities=velocities, shape=shape, plan_seed=plan_seed, conditioning=conditioning, batch_size=batch_size,
             memory_limit=memory_limit, device=device, dtype=dtype, grad=grad,
+            evaluate=evaluate,
         )
     )  # fmt: skip
     return _to_the_end(walked, run)

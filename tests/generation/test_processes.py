@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 import torch
-from tests.ranks import free_port, run_ranks, start
+from tests.ranks import free_port, receive, run_ranks, start
 
 import multidrift as md
 from multidrift.distributed.world import agree, joined
@@ -50,7 +50,7 @@ def test_killed_workers_lose_nothing(slow, tmp_path, victims):
     for rank, (child, pipe) in enumerate(ranks):
         if rank not in victims:
             assert pipe.poll(30)
-            assert pipe.recv() == 60
+            assert receive(pipe) == 60
         child.join(10)
     if len(victims) == 2:
         early = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/*")}
