@@ -29,6 +29,7 @@ ALLOWED["integrations"] = {*ALLOWED["sampling"], "sampling"}
 ALLOWED["report"] = {*ALLOWED["evaluation"], "evaluation"}
 ALLOWED["distributed"] = {*ALLOWED["prepare"], "prepare"}
 ALLOWED["generation"] = {*ALLOWED["evaluation"], "evaluation", "distributed"}
+ALLOWED["serving"] = {*ALLOWED["sampling"], "sampling"}
 ALLOWED["cli"] = set(ALLOWED) | {"targets"}
 ALLOWED["__main__"] = {"cli"}
 HEAVY = {

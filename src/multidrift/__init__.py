@@ -31,6 +31,7 @@ from multidrift.runs.plan import Plan
 from multidrift.runs.result import Result, State
 from multidrift.sampling import sample, steps
 from multidrift.schedules.grids import grid_times
+from multidrift.serving.sampler import QueueFull, Sampler
 from multidrift.targets.logistic import LogisticRegression, PosteriorReference, breast_cancer_posterior
 from multidrift.targets.mixture import GaussianMixture
 
@@ -64,8 +65,10 @@ __all__ = [
     "PoissonMidpoint",
     "PosteriorReference",
     "PredictorCorrector",
+    "QueueFull",
     "Result",
     "RunWarning",
+    "Sampler",
     "State",
     "Underdamped",
     "breast_cancer_posterior",
