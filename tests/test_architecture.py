@@ -28,7 +28,11 @@ ALLOWED["planning"] = {*ALLOWED["evaluation"], "evaluation"}
 ALLOWED["training"] = {"basics", "schedules", "drifts", "evaluation"}
 ALLOWED["integrations"] = {*ALLOWED["sampling"], "sampling"}
 ALLOWED["report"] = {*ALLOWED["planning"], "planning"}
+ALLOWED["distributed"] = {*ALLOWED["prepare"], "prepare"}
+ALLOWED["generation"] = {*ALLOWED["evaluation"], "evaluation", "distributed"}
+ALLOWED["serving"] = {*ALLOWED["sampling"], "sampling"}
 ALLOWED["cli"] = set(ALLOWED) | {"targets"}
+ALLOWED["__main__"] = {"cli"}
 HEAVY = {
     *(
         "diffusers",

@@ -1,6 +1,6 @@
 """multidrift: simulate equations with an expensive drift with far fewer expensive evaluations."""
 
-from multidrift import integrations, schedules
+from multidrift import distributed, integrations, schedules
 from multidrift.basics.errors import MultidriftError
 from multidrift.basics.version import __version__
 from multidrift.drifts import conventions
@@ -10,6 +10,8 @@ from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.gradient import LangevinDrift, potential
 from multidrift.drifts.ladder import Ladder
+from multidrift.generation.generate import Generation, generate
+from multidrift.generation.read import read_samples, verify_samples
 from multidrift.methods.advice import PlanWarning
 from multidrift.methods.catalogue import method_from_dict
 from multidrift.methods.euler import Euler
@@ -39,6 +41,7 @@ from multidrift.runs.result import Result, Speculation, State
 from multidrift.runs.transitions import Transitions
 from multidrift.sampling import sample, steps
 from multidrift.schedules.grids import grid_times
+from multidrift.serving.sampler import QueueFull, Sampler
 from multidrift.targets.logistic import LogisticRegression, PosteriorReference, breast_cancer_posterior
 from multidrift.targets.mixture import GaussianMixture
 from multidrift.targets.synthetic import SyntheticLadder
@@ -58,6 +61,7 @@ __all__ = [
     "Forecast",
     "GaussianDenoiser",
     "GaussianMixture",
+    "Generation",
     "GridMethod",
     "Ladder",
     "LadderMultistep",
@@ -74,8 +78,10 @@ __all__ = [
     "PoissonMidpoint",
     "PosteriorReference",
     "PredictorCorrector",
+    "QueueFull",
     "Result",
     "RunWarning",
+    "Sampler",
     "Speculation",
     "Speculative",
     "State",
@@ -90,17 +96,21 @@ __all__ = [
     "calibrate",
     "conventions",
     "critical_path",
+    "distributed",
     "forecasts",
+    "generate",
     "grid_times",
     "integrations",
     "method_from_dict",
     "piadm",
     "pmm_variant",
     "potential",
+    "read_samples",
     "recommended_variant",
     "sample",
     "schedules",
     "shared",
     "steps",
+    "verify_samples",
     "worth",
 ]

@@ -23,7 +23,7 @@ from multidrift.methods.method import Method
 from multidrift.noise.counter import Keys, Stream
 from multidrift.noise.path import BrownianPath
 from multidrift.processes.process import Process
-from multidrift.runs.evaluator import Evaluator
+from multidrift.runs.evaluator import Evaluate, Evaluator
 from multidrift.runs.guard import FiniteGuard
 from multidrift.runs.marginals import MarginalGuard
 from multidrift.runs.plan import Plan
@@ -44,7 +44,7 @@ class Arguments:
     process: Process | None
     count: int | None
     seed: int | Sequence[int]
-    first: int
+    first: int | Sequence[int]
     start: Tensor | None
     velocities: Tensor | None
     shape: Sequence[int] | None
@@ -55,6 +55,7 @@ class Arguments:
     device: torch.device | str | None
     dtype: torch.dtype
     grad: bool
+    evaluate: Evaluate | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,14 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
         start=state if given.grad else state.detach(),
         levels=tuple(levels),
         evaluator=Evaluator(
-            levels, len(batch), conditioning, given.batch_size, given.memory_limit, grad=given.grad, times=times
+            levels,
+            len(batch),
+            conditioning,
+            given.batch_size,
+            given.memory_limit,
+            given.evaluate,
+            grad=given.grad,
+            times=times,
         ),
         path=BrownianPath(process, noise_keys, shape, given.dtype) if process.noisy else None,
         plan=plan,
@@ -121,6 +129,11 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
         guard=FiniteGuard(names, times, None if process.final_calls else _EXPLODED),
         marginals=MarginalGuard(process, names, times),
     )
+    if given.evaluate is not None:
+        require(not given.grad, "grad", given.grad, "False with evaluate=")
+        settings = {"method": method.to_dict(), "process": process.to_dict(), "count": len(batch), "seed": batch.seeds}
+        numbers = {"first": batch.numbers, "plan_seed": given.plan_seed, "dtype": str(given.dtype)}
+        given.evaluate.begin(levels, {**settings, **numbers, "batch_size": given.batch_size}, start)
     return method, run
 
 
@@ -141,7 +154,7 @@ def _check(given: Arguments) -> None:
             )
 
 
-def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tensor | None) -> _Batch:
+def _batch(count: int | None, seed: int | Sequence[int], first: int | Sequence[int], start: Tensor | None) -> _Batch:
     listed = np.asarray(seed, dtype=object)  # an array or a tensor of seeds serves as a list does
     one = listed.ndim == 0
     seeds = tuple(int(value) for value in listed.ravel())
@@ -149,14 +162,25 @@ def _batch(count: int | None, seed: int | Sequence[int], first: int, start: Tens
     number = int(number if count is None else count)
     require(number >= 1, "count", number, "at least one sample")
     require(start is None or len(start) == number, "start", _described(start), f"a first dimension of count={number}")
-    first = int(first)
+    given = np.asarray(first, dtype=object)
+    if given.ndim > 0:
+        return _numbered(seeds, tuple(int(value) for value in given.ravel()), number, one=one)
+    first = int(given.item())
     require(first + number <= _SAMPLES, "first", first, f"at most 2⁶³ − count, {_SAMPLES - number}")
+    numbers = tuple(range(first, first + number))
     if one:
-        samples = tuple(range(first, first + number))
-        return _Batch(seeds * number, samples, samples)
+        return _Batch(seeds * number, numbers, numbers)
     require(len(seeds) == number, "seed", f"{len(seeds)} seeds", f"one number, or count={number} of them")
-    require(first == 0, "first", first, "0 where every sample has a seed of its own")
-    return _Batch(seeds, (0,) * number, tuple(range(number)))
+    return _Batch(seeds, (0,) * number, numbers)
+
+
+def _numbered(seeds: tuple[int, ...], numbers: tuple[int, ...], number: int, *, one: bool) -> _Batch:
+    """A batch of samples of several runs, each with the seed and the number that it has in its own."""
+    require(not one, "first", numbers, "one number, unless every sample has a seed")
+    require(max(numbers, default=0) < _SAMPLES, "first", max(numbers, default=0), "numbers below 2⁶³")
+    right = len(seeds) == len(numbers) == number
+    require(right, "first", f"{len(numbers)} numbers for {len(seeds)} seeds", f"count={number} of each")
+    return _Batch(seeds, numbers, numbers)
 
 
 def _device(levels: Mapping[str, Drift], start: Tensor | None, device: torch.device | str | None) -> torch.device:

@@ -17,12 +17,13 @@ from torch import Tensor
 from multidrift.basics.checks import checked, described
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.foreign import users_code
-from multidrift.basics.types import Bytes, Count, Dimensions, Index, Seed, Seeds, Takes
+from multidrift.basics.types import Bytes, Count, Dimensions, Indices, Seed, Seeds, Takes
 from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.model import AnyModel
 from multidrift.methods.method import Method
 from multidrift.prepare import Arguments, prepare
 from multidrift.processes.process import Process
+from multidrift.runs.evaluator import Evaluate
 from multidrift.runs.plan import Plan
 from multidrift.runs.result import Result, Speculation, State
 from multidrift.runs.run import Run
@@ -39,7 +40,7 @@ def sample(
     process: Process | None = None,
     count: Count | None = None,
     seed: Seeds = 0,
-    first: Index = 0,
+    first: Indices = 0,
     start: Tensor | None = None,
     shape: Dimensions | None = None,
     plan_seed: Seed = 0,
@@ -54,6 +55,7 @@ def sample(
     velocities: Tensor | None = None,
     memory_limit: Bytes | None = None,
     save_transitions: bool = False,
+    evaluate: Evaluate | None = None,
 ) -> Result:
     """Draw samples of `process` with `method`, or as a plan of one says.
 
@@ -62,7 +64,10 @@ def sample(
     - `process`: by default `Diffusion(model.schedule)`, the reverse SDE, or of flows the ODE, `eta=0`; a model without
       a schedule needs one
     - `count`: number of samples, by default that of `start` or of the seeds, else 1
-    - `seed`: one number for the whole batch (sample i depends on (seed, first + i) alone), or one per sample
+    - `seed`: one number for the whole batch (sample i depends on (seed, first + i) alone), or one per sample (sample i
+      is then (seed[i], 0), and has the draws of number first + i)
+    - `first`: number of the first sample; with a seed per sample also one number each: sample i is then
+      (seed[i], first[i]), as in a run of its own
     - `start` [count, …]: the state at the method's first time; by default drawn. `shape`: one sample's shape, where
       the model does not know it
     - `plan_seed`: seed of the method's own random choices
@@ -81,6 +86,8 @@ def sample(
       (`result.peak_memory`)
     - `save_transitions`: keep every step's state, mean, standard deviation and log-density (`result.transitions`,
       `result.log_prob`), of methods whose steps are Gaussian
+    - `evaluate`: who evaluates the rows of a call: `md.distributed.spread()` spreads them over the ranks of torchrun;
+      `calls`, `batches` and `peak_rows` of the result are then those of this rank
 
     Raises MultidriftError, before the first network call where possible, on arguments that do not fit each other, and
     on predictions that are not finite and chains that explode (naming step and sample). Such an error has what was
@@ -92,6 +99,7 @@ def sample(
             model=model, method=method, process=process, count=count, seed=seed, first=first, start=start,
             velocities=velocities, shape=shape, plan_seed=plan_seed, conditioning=conditioning, batch_size=batch_size,
             memory_limit=memory_limit, device=device, dtype=dtype, grad=grad,
+            evaluate=evaluate,
         )
     )  # fmt: skip
     if save_transitions:
@@ -190,7 +198,7 @@ def steps(
     process: Process | None = None,
     count: Count | None = None,
     seed: Seeds = 0,
-    first: Index = 0,
+    first: Indices = 0,
     start: Tensor | None = None,
     shape: Dimensions | None = None,
     plan_seed: Seed = 0,
@@ -201,6 +209,7 @@ def steps(
     grad: bool = False,
     velocities: Tensor | None = None,
     memory_limit: Bytes | None = None,
+    evaluate: Evaluate | None = None,
 ) -> Generator[State]:
     """The loop itself: yields a frozen State after every step; closing the generator stops cleanly.
 
@@ -211,6 +220,7 @@ def steps(
             model=model, method=method, process=process, count=count, seed=seed, first=first, start=start,
             velocities=velocities, shape=shape, plan_seed=plan_seed, conditioning=conditioning, batch_size=batch_size,
             memory_limit=memory_limit, device=device, dtype=dtype, grad=grad,
+            evaluate=evaluate,
         )
     )  # fmt: skip
     return _to_the_end(walked, run)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from multidrift.basics.errors import MultidriftError
 from multidrift.cli.calibrate import calibrate_command
 from multidrift.cli.demo import demo_command
+from multidrift.cli.generate import generate_command
 from multidrift.cli.langevin import langevin_command
 from multidrift.cli.sample import sample_command
 from multidrift.cli.train import train_command
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo_command)
 app.command("sample")(sample_command)
+app.command("generate")(generate_command)
 app.command("train")(train_command)
 app.command("langevin")(langevin_command)
 app.command("calibrate")(calibrate_command)

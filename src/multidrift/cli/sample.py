@@ -4,50 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.cli.choice import MethodName, chosen_method, chosen_process, named_ladder
 from multidrift.cli.output import check_output
-from multidrift.drifts.ladder import Ladder
-from multidrift.methods.euler import Euler
-from multidrift.methods.ladder_multistep.walk import LadderMultistep
-from multidrift.methods.method import Method
-from multidrift.methods.multilevel.draws import Draws
-from multidrift.methods.multilevel.walk import Multilevel
-from multidrift.methods.multistep import Multistep
 from multidrift.methods.picard.forecast import Forecast, forecasts
 from multidrift.methods.picard.walk import Picard
-from multidrift.methods.poisson.substeps import SubstepDraws
-from multidrift.methods.poisson.variants import Variant, pmm_variant
-from multidrift.methods.poisson.walk import PoissonMidpoint
-from multidrift.methods.speculative.walk import Speculative, Verification
-from multidrift.processes.clocks import Holds
-from multidrift.processes.diffusion import Diffusion
 from multidrift.runs.pictures import save_image
 from multidrift.runs.result import Result
 from multidrift.sampling import sample
-from multidrift.schedules.chain import Discrete
-from multidrift.schedules.grids import Grid
-
-_SUBSTEPS = 20  # of poisson, unless --substeps says otherwise
-
-
-class MethodName(StrEnum):
-    """The methods by the name the command line gives them."""
-
-    euler = "euler"
-    multistep = "multistep"
-    ladder_multistep = "ladder-multistep"
-    multilevel = "multilevel"
-    picard = "picard"
-    poisson = "poisson"
-    speculative = "speculative"
 
 
 def sample_command(
@@ -154,46 +124,19 @@ def sample_command(
       multidrift sample --method poisson --steps 25 --substeps 40 --grid linspace
     """
     console = Console(stderr=True)
-    networks = _ladder(ladder).to(device)
+    networks = named_ladder(ladder).to(device)
     model = networks if level is None else networks[level]
-    spacing = cast("Grid | None", grid)
-    names = None if levels is None else tuple(levels.split(","))
-    chosen: Method
-    match method:
-        case MethodName.euler:
-            chosen = Euler(steps, spacing)
-        case MethodName.multistep:
-            chosen = Multistep(steps, spacing, order=cast("Literal[1, 2, 3]", order))
-        case MethodName.ladder_multistep:
-            chosen = LadderMultistep(steps, spacing, levels=names, substeps=substeps)
-        case MethodName.multilevel:
-            chosen = Multilevel(
-                steps,
-                spacing,
-                levels=names,
-                calls=_numbers(calls),
-                draws=cast("Draws", draws or "systematic"),
-            )
-        case MethodName.picard:
-            below = coarse.split(",") if coarse is not None and "," in coarse else coarse
-            chosen = Picard(
-                steps, spacing, blocks=blocks, window=window, tolerance=tolerance, coarse=below,
-                coarse_every=coarse_every, accelerate=accelerate,
-            )  # fmt: skip
-            expected = chosen.forecast(model)
-            if coarse == "auto":
-                console.print(_choices(forecasts(networks, steps)))
-            console.print(_outlook(expected, level or networks.top))
-        case MethodName.poisson:
-            firing = cast("SubstepDraws", draws or "independent")
-            chosen = PoissonMidpoint(steps, spacing, substeps=_SUBSTEPS if substeps is None else substeps, draws=firing)
-        case MethodName.speculative:
-            drafters = drafter.split(",") if "," in drafter else drafter
-            chosen = Speculative(
-                steps, spacing, window=20 if window is None else window, drafter=drafters,
-                verification=cast("Verification", verification),
-            )  # fmt: skip
-    process = _process(networks, eta, cast("Holds", holds), variant)
+    chosen = chosen_method(
+        method, steps, grid, levels=levels, calls=calls, draws=draws, substeps=substeps, order=order, blocks=blocks,
+        window=window, tolerance=tolerance, coarse=coarse, coarse_every=coarse_every, accelerate=accelerate,
+        drafter=drafter, verification=verification,
+    )  # fmt: skip
+    if isinstance(chosen, Picard):
+        expected = chosen.forecast(model)
+        if coarse == "auto":
+            console.print(_choices(forecasts(networks, steps)))
+        console.print(_outlook(expected, level or networks.top))
+    process = chosen_process(networks, eta, holds, variant)
     picture = _is_picture(out)
     takes = "a picture file in an existing folder" if picture else "a folder, or a name that ends in .png or .jpg"
     check_output(out, takes, picture=picture)
@@ -228,27 +171,6 @@ def _outlook(expected: Forecast, top: str) -> str:
         f"{rounds}: {expected.critical_path:.2f} times the sequential run's calls one after another; faster where a "
         f"round's call takes less than {expected.break_even:.1f} times as long as a call on the images alone"
     )
-
-
-def _process(networks: Ladder, eta: float, holds: Holds, variant: str | None) -> Diffusion:
-    assert networks.schedule is not None  # ladders in folders are Denoisers
-    if variant is None:
-        return Diffusion(networks.schedule, eta, holds)
-    require(isinstance(networks.schedule, Discrete), "variant", variant, "a ladder with training steps")
-    assert isinstance(networks.schedule, Discrete)
-    return pmm_variant(cast("Variant", variant), networks.schedule)
-
-
-def _numbers(calls: str | None) -> tuple[float, ...]:
-    """The numbers of a list such as 80,20."""
-    try:
-        return tuple(float(number) for number in (calls or "").split(","))
-    except ValueError as error:
-        raise MultidriftError(f"calls: got {calls!r}; it takes one number a level, such as 80,20") from error
-
-
-def _ladder(name: str) -> Ladder:
-    return Ladder.load(name) if Path(name).is_dir() else Ladder.bundled(name)
 
 
 def _is_picture(out: Path) -> bool:

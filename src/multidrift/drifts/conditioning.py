@@ -66,16 +66,35 @@ def cut_conditioning(conditioning: Mapping[str, object], count: int, rows: Tenso
     return {name: _each(value, name, cut) for name, value in conditioning.items()}
 
 
-def _each(value: object, path: str, act: Callable[[Values, str], Values | None]) -> object:
+def part_of_conditioning(conditioning: Mapping[str, object], count: int, rows: Tensor) -> dict[str, object]:
+    """The conditioning of a run of these samples of `count` alone, rows [n]: what all share is marked as shared."""
+
+    def cut(value: Values, path: str) -> Values | Shared:
+        del path
+        if value.ndim == 0:
+            return value
+        if len(value) != count:
+            return Shared(value)
+        return value[rows.to(value.device)] if isinstance(value, Tensor) else cast("Values", value[rows.numpy()])
+
+    return {name: _each(value, name, cut, shared_as=lambda mark: mark) for name, value in conditioning.items()}
+
+
+def _each(
+    value: object,
+    path: str,
+    act: Callable[[Values, str], Values | Shared | None],
+    shared_as: Callable[[Shared], object] = lambda mark: mark.value,
+) -> object:
     """`act` on every tensor and array within nested mappings, lists and tuples; the same structure of its results."""
     if isinstance(value, Shared):
-        return value.value
+        return shared_as(value)
     if isinstance(value, Tensor | np.ndarray):
         return act(value, path)
     if isinstance(value, Mapping):
-        return {key: _each(inner, f"{path}[{key!r}]", act) for key, inner in value.items()}
+        return {key: _each(inner, f"{path}[{key!r}]", act, shared_as) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        parts = [_each(inner, f"{path}[{index}]", act) for index, inner in enumerate(value)]
+        parts = [_each(inner, f"{path}[{index}]", act, shared_as) for index, inner in enumerate(value)]
         if isinstance(value, list):
             return parts
         return value._make(parts) if hasattr(value, "_make") else tuple(parts)

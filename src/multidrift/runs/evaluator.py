@@ -6,6 +6,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +19,18 @@ from multidrift.drifts.drift import Bound, Drift
 from multidrift.processes.predictions import Prediction
 from multidrift.runs.memory import CallMemory
 
+Here: TypeAlias = Callable[[Tensor, float | Floats, Tensor], Tensor]  # (x, t, rows) -> predictions, in this process
+
+
+class Evaluate(Protocol):
+    """Who evaluates the rows of a call; see `multidrift.distributed.spread`."""
+
+    def begin(self, levels: Mapping[str, Drift], what: Mapping[str, object], start: Tensor) -> None:
+        """Before a run of `what`, as plain values, from the states `start` [count, …]."""
+
+    def __call__(self, here: Here, level: str, x: Tensor, t: float | Floats, rows: Tensor) -> Tensor:
+        """The predictions of `level` for all rows of x, of which this process makes some or all by `here`."""
+
 
 class Evaluator:
     """Evaluates levels on rows of states and counts what that cost.
@@ -27,6 +40,8 @@ class Evaluator:
       where there is a limit
     - `times`: those of the run's grid, by which an error of a network tells the step
     - `conditioning`, as `check_conditioning` lets it pass, is cut like the states
+    - `evaluate`: who evaluates the rows of a call, by default this process all of them; rows are counted where they are
+      evaluated
 
     With a `batch_size` every invocation has exactly that many states (the last is padded, padding is not counted), so
     that a row's result does not depend on how many others there are. With a `memory_limit` an invocation has as many as
@@ -40,6 +55,7 @@ class Evaluator:
         conditioning: Mapping[str, object],
         batch_size: int | None,
         memory_limit: float | None = None,
+        evaluate: Evaluate | None = None,
         *,
         grad: bool,
         times: Floats | None = None,
@@ -48,6 +64,7 @@ class Evaluator:
         self.levels, self.count, self.conditioning = levels, count, conditioning
         self.bound: dict[str, Bound] = {name: level.bind(conditioning, count) for name, level in levels.items()}
         self.batch_size, self.memory_limit, self.grad = batch_size, memory_limit, grad
+        self.evaluate = evaluate
         self.rows: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
@@ -70,14 +87,21 @@ class Evaluator:
         """
         self.rounds[level] += 1
         rows = torch.arange(len(x), device=x.device) if rows is None else rows
+
+        def here(x: Tensor, t: float | Floats, rows: Tensor) -> Tensor:
+            return self._in_batches(level, x, t, target, rows)
+
+        with torch.set_grad_enabled(self.grad):
+            return here(x, t, rows) if self.evaluate is None else self.evaluate(here, level, x, t, rows)
+
+    def _in_batches(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
         parts: list[Tensor] = []
         first = 0
-        with torch.set_grad_enabled(self.grad):
-            while first < len(x):
-                size = self._size(level, len(x) - first)
-                cut = slice(first, first + size)
-                parts.append(self._invoke(level, x[cut], t if isinstance(t, float) else t[cut], target, rows[cut]))
-                first += size
+        while first < len(x):
+            size = self._size(level, len(x) - first)
+            cut = slice(first, first + size)
+            parts.append(self._invoke(level, x[cut], t if isinstance(t, float) else t[cut], target, rows[cut]))
+            first += size
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _size(self, level: str, left: int) -> int:

@@ -1,0 +1,90 @@
+"""What was generated, back from its folder, and whether it is still what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.generation.folder import Folder, content_hash, read_manifest
+from multidrift.generation.formats import format_named, read_shard
+from multidrift.generation.job import Shard
+
+
+def read_samples(folder: str | Path, first: int | None = None, count: int | None = None) -> Tensor:
+    """The samples that `generate` wrote, [count, …] in order of i; pictures as data in [−1, 1].
+
+    - `first`, `count`: those from number `first` on, so many; by default all. Only their files are read
+
+    Raises MultidriftError on folders that are not complete, ranges beyond them, and files that are missing or damaged.
+    """
+    path = Path(folder)
+    manifest = read_manifest(path)
+    low, size = cast("int", manifest["first"]), cast("int", manifest["count"])
+    start = low if first is None else first
+    require(low <= start < low + size, "first", first, f"None, or a number from {low} to {low + size - 1}")
+    number = low + size - start if count is None else count
+    require(1 <= number <= low + size - start, "count", count, f"None, or from 1 to {low + size - start}")
+    parts = []
+    for shard, file, record in _shards(path, manifest):
+        begin, end = max(start, shard.first), min(start + number, shard.first + shard.count)
+        if begin < end:
+            _check_shard(file, record)
+            part = read_shard(format_named(str(manifest["files"])), file)
+            parts.append(part[begin - shard.first : end - shard.first])
+    return torch.cat(parts)
+
+
+def verify_samples(folder: str | Path) -> int:
+    """Check every file that `generate` wrote against its hash; returns the number of samples.
+
+    Raises MultidriftError that names each file that is missing, was changed or does not belong there, and says so where
+    the run is not complete.
+    """
+    path = Path(folder)
+    manifest = read_manifest(path)
+    faults, known, count = [], set(), 0
+    for shard, file, record in _shards(path, manifest):
+        known.add(file.name)
+        count += shard.count
+        try:
+            _check_shard(file, record)
+        except MultidriftError as error:
+            faults.append(str(error))
+    faults += [
+        f"{file} does not belong there" for file in sorted((path / "shards").iterdir()) if file.name not in known
+    ]
+    if (path / ".work").exists():
+        faults.append(f"{path / '.work'} is left of a run that was stopped; --resume goes on with it")
+    if faults:
+        raise MultidriftError(f"folder: {len(faults)} faults: " + "; ".join(faults))
+    return count
+
+
+def _shards(path: Path, manifest: Mapping[str, object]) -> list[tuple[Shard, Path, Mapping[str, object]]]:
+    """Every shard of a complete run with its file and its record."""
+    records = cast("Mapping[str, Mapping[str, object]] | None", manifest["result"])
+    if records is None:
+        begun = Folder(path, format_named(str(manifest["files"])).ending).records()
+        done = sum(cast("int", record["count"]) for record in begun.values())
+        raise MultidriftError(
+            f"folder: {str(path)!r} is not complete, {done} of {manifest['count']} samples are there; resume=True "
+            "(--resume) goes on"
+        )
+    folder = Folder(path, format_named(str(manifest["files"])).ending)
+    shards = [
+        Shard(number, cast("int", record["first"]), cast("int", record["count"]))
+        for number, record in enumerate(records.values())
+    ]
+    return [(shard, folder.file(shard), records[shard.name]) for shard in shards]
+
+
+def _check_shard(file: Path, record: Mapping[str, object]) -> None:
+    if not file.exists():
+        raise MultidriftError(f"{file} is missing")
+    if content_hash(file) != record["hash"]:
+        raise MultidriftError(f"{file} was changed or is cut short")

@@ -1,0 +1,1 @@
+"""Many small requests on one model: batched as they come, within bounds."""
