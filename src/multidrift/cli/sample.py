@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.cli.output import check_output
+from multidrift.cli.options import refuse_unused
+from multidrift.cli.output import check_new_folder, check_output, is_file_name, write_result
 from multidrift.drifts.ladder import Ladder
 from multidrift.methods.euler import Euler
 from multidrift.methods.ladder_multistep.walk import LadderMultistep
@@ -27,7 +28,6 @@ from multidrift.methods.poisson.variants import Variant, pmm_variant
 from multidrift.methods.poisson.walk import PoissonMidpoint
 from multidrift.processes.clocks import Holds
 from multidrift.processes.diffusion import Diffusion
-from multidrift.runs.pictures import save_image
 from multidrift.runs.result import Result
 from multidrift.sampling import sample
 from multidrift.schedules.chain import Discrete
@@ -47,9 +47,25 @@ class MethodName(StrEnum):
     poisson = "poisson"
 
 
+# What options each method takes beside those that all do.
+_USED = {
+    "euler": ("level",),
+    "multistep": ("level", "order"),
+    "ladder-multistep": ("levels", "substeps"),
+    "multilevel": ("levels", "calls", "draws", "plan_seed"),
+    "picard": ("level", "blocks", "window", "tolerance", "coarse", "coarse_every", "accelerate"),
+    "poisson": ("level", "substeps", "draws", "plan_seed"),
+}
+
+
 def sample_command(
+    context: typer.Context,
     out: Annotated[
-        Path, typer.Option(help="A picture (.png) of all images in a grid, or a folder for one file each.")
+        Path,
+        typer.Option(
+            help="A picture of all images in a grid (.png, .jpg, .webp), an array of them (.npz, .safetensors), or a "
+            "folder for one picture each."
+        ),
     ] = Path("samples.png"),
     ladder: Annotated[
         str, typer.Option(help="'digits', which comes with the package, or a ladder's folder.")
@@ -136,6 +152,11 @@ def sample_command(
       multidrift sample --method poisson --steps 25 --substeps 40 --grid linspace
     """
     console = Console(stderr=True)
+    refuse_unused(context, method.value, _USED)
+    if is_file_name(out):
+        check_output(out, file=True)
+    else:
+        check_new_folder(out)
     networks = _ladder(ladder).to(device)
     model = networks if level is None else networks[level]
     spacing = cast("Grid | None", grid)
@@ -170,15 +191,12 @@ def sample_command(
             firing = cast("SubstepDraws", draws or "independent")
             chosen = PoissonMidpoint(steps, spacing, substeps=_SUBSTEPS if substeps is None else substeps, draws=firing)
     process = _process(networks, eta, cast("Holds", holds), variant)
-    picture = _is_picture(out)
-    takes = "a picture file in an existing folder" if picture else "a folder, or a name that ends in .png or .jpg"
-    check_output(out, takes, picture=picture)
     console.print(f"drawing {count} images with {level or networks.top} …")
     result = sample(
         model, chosen, process, count=count, seed=seed, first=first, plan_seed=plan_seed, batch_size=batch_size,
         memory_limit=memory_limit,
     )  # fmt: skip
-    _write(result, out, first)
+    write_result(result, out, first)
     _report(console, result, out)
 
 
@@ -208,6 +226,8 @@ def _outlook(expected: Forecast, top: str) -> str:
 
 def _process(networks: Ladder, eta: float, holds: Holds, variant: str | None) -> Diffusion:
     assert networks.schedule is not None  # ladders in folders are Denoisers
+    if variant is not None:
+        require(eta == 1.0 and holds == "data", "variant", variant, "no --eta and no --holds beside it")
     if variant is None:
         return Diffusion(networks.schedule, eta, holds)
     require(isinstance(networks.schedule, Discrete), "variant", variant, "a ladder with training steps")
@@ -224,19 +244,7 @@ def _numbers(calls: str | None) -> tuple[float, ...]:
 
 
 def _ladder(name: str) -> Ladder:
-    return Ladder.load(name) if Path(name).is_dir() else Ladder.bundled(name)
-
-
-def _is_picture(out: Path) -> bool:
-    return out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-
-
-def _write(result: Result, out: Path, first: int) -> None:
-    if _is_picture(out):
-        result.save(out)
-        return
-    for index, image in enumerate(result.images()):
-        save_image(image, out / f"{first + index:06d}.png")
+    return Ladder.load(name) if Path(name).is_dir() or "/" in name else Ladder.bundled(name)
 
 
 def _report(console: Console, result: Result, out: Path) -> None:
@@ -248,4 +256,4 @@ def _report(console: Console, result: Result, out: Path) -> None:
     console.print(table)
     if result.peak_memory is not None:
         console.print(f"{result.peak_memory / 1e6:.0f} megabytes in the largest call")
-    console.print(f"written to {out}")
+    console.print(f"written to {out}", markup=False, emoji=False)
