@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
@@ -166,7 +166,7 @@ def sample_command(
         case MethodName.euler:
             chosen = Euler(steps, spacing)
         case MethodName.multistep:
-            chosen = Multistep(steps, spacing, order=cast("Literal[1, 2, 3]", order))
+            chosen = Multistep(steps, spacing, order=order)
         case MethodName.ladder_multistep:
             chosen = LadderMultistep(steps, spacing, levels=names, substeps=substeps)
         case MethodName.multilevel:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from inspect import isabstract
+from typing import Self
 
 import numpy as np
 
@@ -44,6 +46,10 @@ class Method(ABC):
     grid: Grid | None = None
     times: Numbers | None = None
     integer: bool = False
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        require(not isabstract(cls), "method", cls.__name__, "a method that can be run, such as md.Euler(steps=50)")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         check_fields(self)
