@@ -32,6 +32,7 @@ from multidrift.runs.run import Run
 _EXPLODED = 1e12  # a position or a velocity beyond this is no state of a chain any more
 
 
+_MOST = 10_000_000  # samples of one run: their numbers alone take a gigabyte
 _SAMPLES = 1 << 63  # numbers of samples beyond would repeat earlier ones
 
 
@@ -160,7 +161,7 @@ def _batch(count: int | None, seed: int | Sequence[int], first: int | Sequence[i
     seeds = tuple(int(value) for value in listed.ravel())
     number = len(start) if start is not None else len(seeds)
     number = int(number if count is None else count)
-    require(number >= 1, "count", number, "at least one sample")
+    require(1 <= number <= _MOST, "count", number, f"1 to {_MOST:,} samples in one run; first= continues it in another")
     require(start is None or len(start) == number, "start", _described(start), f"a first dimension of count={number}")
     given = np.asarray(first, dtype=object)
     if given.ndim > 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LONGEST = 200  # characters of a value in an error
+
 
 class MultidriftError(ValueError):
     """Every error multidrift raises on purpose derives from this.
@@ -15,4 +17,6 @@ class MultidriftError(ValueError):
 def require(condition: bool, argument: str, got: object, takes: str) -> None:
     """Raise a MultidriftError that names the argument, what it got and what it takes."""
     if not condition:
-        raise MultidriftError(f"{argument}: got {got!r}; it takes {takes}")
+        shown = " ".join(repr(got).split())
+        shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+        raise MultidriftError(f"{argument}: got {shown}; it takes {takes}")

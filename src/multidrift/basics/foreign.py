@@ -42,5 +42,6 @@ def described(error: BaseException) -> str:
     """An error in one line, with the last place outside of this package that it came from."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(_OURS)]
     own = [f for f in frames if not any(part in f.filename for part in _LIBRARIES)] or frames
+    own = [f for f in own if not f.filename.startswith("<frozen")]
     where = f" ({Path(own[-1].filename).name} line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.version import __version__
 from multidrift.cli.calibrate import calibrate_command
 from multidrift.cli.demo import demo_command
 from multidrift.cli.generate import generate_command
@@ -32,22 +34,50 @@ app.command("langevin")(langevin_command)
 app.command("calibrate")(calibrate_command)
 
 
+# click's base of errors; typer brings its own click, under a private name
+_ClickError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"multidrift {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # typer's callback has answered it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 def main() -> None:
     """Run the command line; errors are one line, and Ctrl-C ends with status 130."""
     console = Console(stderr=True, soft_wrap=True)
 
     def one_line(message: Warning | str, *_: object, **__: object) -> None:
-        console.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
+        console.print(Text.assemble(("warning:", "yellow"), " ", str(message)), highlight=False, emoji=False)
+
+    def one_error(message: str) -> None:
+        console.print(Text.assemble(("error:", "bold red"), " ", message), highlight=False, emoji=False)
 
     warnings.showwarning = one_line
     try:
-        app(standalone_mode=True)
-    except MultidriftError as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(app(standalone_mode=False) or 0)
+    except _ClickError as error:
+        if "NoArgs" in type(error).__name__:
+            error.show()
+        else:
+            one_error(error.format_message())
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         console.print("stopped; nothing half-written was left")
         sys.exit(130)
+    except (MultidriftError, MemoryError, OSError) as error:
+        one_error(" ".join(str(error).split()) or type(error).__name__)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

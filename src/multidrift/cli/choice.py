@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.ladder import Ladder
@@ -65,7 +65,7 @@ def chosen_method(  # noqa: PLR0911 (one line a method)
         case MethodName.euler:
             return Euler(steps, spacing)
         case MethodName.multistep:
-            return Multistep(steps, spacing, order=cast("Literal[1, 2, 3]", order))
+            return Multistep(steps, spacing, order=order)
         case MethodName.ladder_multistep:
             return LadderMultistep(steps, spacing, levels=names, substeps=substeps)
         case MethodName.multilevel:
@@ -99,6 +99,8 @@ def _numbers(calls: str | None) -> tuple[float, ...]:
 def chosen_process(networks: Ladder, eta: float, holds: str, variant: str | None = None) -> Diffusion:
     """The reverse process of a ladder, with so much noise, or as a variant of the paper on Poisson midpoint."""
     assert networks.schedule is not None  # ladders in folders are Denoisers
+    if variant is not None:
+        require(eta == 1.0 and holds == "data", "variant", variant, "no --eta and no --holds beside it")
     if variant is None:
         return Diffusion(networks.schedule, eta, cast("Holds", holds))
     require(isinstance(networks.schedule, Discrete), "variant", variant, "a ladder with training steps")
@@ -108,4 +110,4 @@ def chosen_process(networks: Ladder, eta: float, holds: str, variant: str | None
 
 def named_ladder(name: str) -> Ladder:
     """The ladder in a folder, or the one that comes with the package by that name."""
-    return Ladder.load(name) if Path(name).is_dir() else Ladder.bundled(name)
+    return Ladder.load(name) if Path(name).is_dir() or "/" in name else Ladder.bundled(name)

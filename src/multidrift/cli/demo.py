@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from multidrift.basics.errors import require
+from multidrift.cli.output import check_output
 from multidrift.drifts.ladder import Ladder
 from multidrift.evaluation.demonstration import REFERENCE_STEPS, SHOWN, contenders, demonstrate
 from multidrift.methods.advice import PlanWarning
@@ -36,6 +37,7 @@ def demo_command(
     if not console.is_terminal:
         console.width = max(console.width, 120)  # a file has no edge to wrap rows at
     require(count >= 1, "count", count, "a count of at least 1")
+    check_output(out)
     warnings.simplefilter("ignore", PlanWarning)  # the smallest budget overshoots, and is there to show what that does
     started = time.perf_counter()
     ladder = Ladder.bundled("digits")
@@ -65,4 +67,6 @@ def demo_command(
     title = f"{name}: distance to {REFERENCE_STEPS} steps of {ladder.top}, same noise"
     error_plot(shown.curves(), title, out / "demo-error.png")
     console.print(table(outcomes, f"{name}, {count} digits; the reference took {reference.seconds:.1f} s"))
-    console.print(f"written {out / 'demo.png'} and {out / 'demo-error.png'} in {time.perf_counter() - started:.0f} s")
+    console.print(
+        f"written {out / 'demo.png'} and {out / 'demo-error.png'} in {time.perf_counter() - started:.0f} s", emoji=False
+    )

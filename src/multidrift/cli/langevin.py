@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, cast
@@ -13,9 +14,14 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.checks import check_value
+from multidrift.basics.devices import named_device
+from multidrift.basics.errors import require
 from multidrift.basics.files import write_whole
-from multidrift.cli.output import check_output
+from multidrift.basics.reading import read_arrays
+from multidrift.basics.types import Count
+from multidrift.cli.options import refuse_unused
+from multidrift.cli.output import check_new_folder, check_output
 from multidrift.cli.target import load_target
 from multidrift.drifts.gradient import LangevinDrift, potential
 from multidrift.integrations.arviz import available, diagnose
@@ -45,6 +51,7 @@ class ProcessName(StrEnum):
 
 
 def langevin_command(
+    context: typer.Context,
     target: Annotated[str, typer.Option(help="module:function; the module may lie in the current folder.")],
     out: Annotated[Path, typer.Option(help="Folder for samples.npz and trace.png.")] = Path("langevin"),
     dimension: Annotated[int | None, typer.Option(help="Coordinates d; chains then start at N(0, 1).")] = None,
@@ -69,6 +76,10 @@ def langevin_command(
     burn_in: Annotated[float, typer.Option(help="Share of each chain left out of table and histograms.")] = 0.25,
     seed: Annotated[int, typer.Option(help="Chain i depends on the seed and on i alone.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    timeout: Annotated[
+        float,
+        typer.Option(help="Seconds that the function's module may take to import, and each call of it to return."),
+    ] = 15.0,
 ) -> None:
     """Sample a density from its logarithm, or from the gradient of that, in PyTorch.
 
@@ -90,7 +101,12 @@ def langevin_command(
     from multidrift.report.langevin import Chains, table, trace_plot  # imports matplotlib, which takes a second
 
     console = Console(stderr=True)
-    function = load_target(target)
+    refuse_unused(context, method.value, {"euler": (), "poisson": ("substeps", "draws")})
+    refuse_unused(context, process.value, {"overdamped": (), "underdamped": ("friction",)}, "process")
+    require(0 < timeout < math.inf, "timeout", timeout, "a positive number of seconds")
+    check_new_folder(out)
+    function = load_target(target, timeout)
+    check_output(out)
     drift = LangevinDrift(function, target) if gradient else potential(function, target)
     dynamics: Langevin
     match process:
@@ -105,12 +121,11 @@ def langevin_command(
         case MethodName.poisson:
             chosen = PoissonMidpoint(steps, substeps=substeps, draws=cast("SubstepDraws", draws))
     require(0 <= burn_in < 1, "burn_in", burn_in, "a share of the run, from 0 to below 1")
-    require(chains >= 1, "chains", chains, "a count of at least 1")
+    check_value(chains, Count, "chains")
     require(save is None or save >= 1, "save", save, "a number of steps between saved states")
     every = max(1, steps // _SAVED) if save is None else save
     begin, shape = _start(start, dimension, chains, device)
-    check_output(out, "a folder")
-    console.print(f"sampling {target}: {chains} chains, {steps} steps of {horizon / steps:.4g} …")
+    console.print(f"sampling {target}: {chains} chains, {steps} steps of {horizon / steps:.4g} …", emoji=False)
     result = sample(
         drift, chosen, dynamics, count=chains, seed=seed, start=begin, shape=shape, save=every, device=device
     )
@@ -131,7 +146,7 @@ def langevin_command(
     else:
         console.print(table(shown, title))
         console.print("R-hat and effective sample sizes come with ArviZ: pip install 'multidrift\\[arviz]'")
-    console.print(f"written to {out / 'samples.npz'} and {out / 'trace.png'}")
+    console.print(f"written to {out / 'samples.npz'} and {out / 'trace.png'}", markup=False, emoji=False)
 
 
 def _start(
@@ -142,19 +157,18 @@ def _start(
         require(dimension is not None and dimension >= 1, "dimension", dimension, "a count, or give --start")
         assert dimension is not None
         return None, (dimension,)
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise MultidriftError(f"start: could not read {str(path)!r} ({error})") from error
-    readable = isinstance(values, np.ndarray) and values.ndim in (1, 2) and values.dtype.kind in "fiu"
-    require(readable, "start", getattr(values, "shape", type(values).__name__), "numbers of shape [d] or [chains, d]")
+    arrays = read_arrays(path, "start")
+    require("" in arrays, "start", str(path), "an .npy file, with one array")
+    values = arrays[""]
+    readable = values.ndim in (1, 2) and values.dtype.kind in "fiu"
+    require(readable, "start", values.shape, "numbers of shape [d] or [chains, d]")
     fits = values.ndim == 1 or len(values) == chains
     require(fits, "start", f"{len(values)} rows", f"one row a chain, {chains}, or one point [d]")
     require(
         dimension is None or values.shape[-1] == dimension, "start", values.shape, f"points of dimension {dimension}"
     )
     every = np.broadcast_to(values, (chains, values.shape[-1]))
-    return torch.tensor(every, dtype=torch.float32, device=device), None
+    return torch.tensor(every, dtype=torch.float32, device=named_device(device)), None
 
 
 def _write(result: Result, path: Path, settings: dict[str, object]) -> None:

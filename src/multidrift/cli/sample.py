@@ -12,17 +12,33 @@ from rich.console import Console
 from rich.table import Table
 
 from multidrift.cli.choice import MethodName, chosen_method, chosen_process, named_ladder
-from multidrift.cli.output import check_output
+from multidrift.cli.options import refuse_unused
+from multidrift.cli.output import check_new_folder, check_output, is_file_name, write_result
 from multidrift.methods.picard.forecast import Forecast, forecasts
 from multidrift.methods.picard.walk import Picard
-from multidrift.runs.pictures import save_image
 from multidrift.runs.result import Result
 from multidrift.sampling import sample
 
+# What options each method takes beside those that all do.
+_USED = {
+    "euler": ("level",),
+    "multistep": ("level", "order"),
+    "ladder-multistep": ("levels", "substeps"),
+    "multilevel": ("levels", "calls", "draws", "plan_seed"),
+    "picard": ("level", "blocks", "window", "tolerance", "coarse", "coarse_every", "accelerate"),
+    "poisson": ("level", "substeps", "draws", "plan_seed"),
+    "speculative": ("window", "drafter", "verification"),
+}
+
 
 def sample_command(
+    context: typer.Context,
     out: Annotated[
-        Path, typer.Option(help="A picture (.png) of all images in a grid, or a folder for one file each.")
+        Path,
+        typer.Option(
+            help="A picture of all images in a grid (.png, .jpg, .webp), an array of them (.npz, .safetensors), or a "
+            "folder for one picture each."
+        ),
     ] = Path("samples.png"),
     ladder: Annotated[
         str, typer.Option(help="'digits', which comes with the package, or a ladder's folder.")
@@ -124,6 +140,11 @@ def sample_command(
       multidrift sample --method poisson --steps 25 --substeps 40 --grid linspace
     """
     console = Console(stderr=True)
+    refuse_unused(context, method.value, _USED)
+    if is_file_name(out):
+        check_output(out, file=True)
+    else:
+        check_new_folder(out)
     networks = named_ladder(ladder).to(device)
     model = networks if level is None else networks[level]
     chosen = chosen_method(
@@ -137,15 +158,12 @@ def sample_command(
             console.print(_choices(forecasts(networks, steps)))
         console.print(_outlook(expected, level or networks.top))
     process = chosen_process(networks, eta, holds, variant)
-    picture = _is_picture(out)
-    takes = "a picture file in an existing folder" if picture else "a folder, or a name that ends in .png or .jpg"
-    check_output(out, takes, picture=picture)
     console.print(f"drawing {count} images with {level or networks.top} …")
     result = sample(
         model, chosen, process, count=count, seed=seed, first=first, plan_seed=plan_seed, batch_size=batch_size,
         memory_limit=memory_limit,
     )  # fmt: skip
-    _write(result, out, first)
+    write_result(result, out, first)
     _report(console, result, out)
 
 
@@ -173,18 +191,6 @@ def _outlook(expected: Forecast, top: str) -> str:
     )
 
 
-def _is_picture(out: Path) -> bool:
-    return out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-
-
-def _write(result: Result, out: Path, first: int) -> None:
-    if _is_picture(out):
-        result.save(out)
-        return
-    for index, image in enumerate(result.images()):
-        save_image(image, out / f"{first + index:06d}.png")
-
-
 def _report(console: Console, result: Result, out: Path) -> None:
     table = Table(
         "level", "calls per image", "batches", title=f"{len(result.samples)} images in {result.seconds:.1f} s"
@@ -199,4 +205,4 @@ def _report(console: Console, result: Result, out: Path) -> None:
         )
     if result.peak_memory is not None:
         console.print(f"{result.peak_memory / 1e6:.0f} megabytes in the largest call")
-    console.print(f"written to {out}")
+    console.print(f"written to {out}", markup=False, emoji=False)

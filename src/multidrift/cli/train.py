@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from multidrift.basics.errors import require
+from multidrift.cli.output import check_new_folder
 from multidrift.schedules.chain import ddpm
 from multidrift.training.settings import Progress as Step
 from multidrift.training.settings import TrainingSettings
@@ -49,16 +50,18 @@ def train_command(
     console = Console(stderr=True)
     taken = out.exists() and not (overwrite and (out / "ladder.json").is_file())
     require(not taken, "out", str(out), "a new folder, or a ladder's folder with --overwrite")
+    check_new_folder(out)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     sizes = select(tuple(levels.split(",")))
     settings = TrainingSettings(steps=steps, batch_size=batch_size, seed=seed)
     work = out.with_name(f"{out.name}.training")
+    pictures = load_images(images)
     with _Bars(console) as bars:
-        trained = train_ladder(load_images(images), work, sizes, ddpm(), settings, held_out, where, bars.report)
+        trained = train_ladder(pictures, work, sizes, ddpm(), settings, held_out, where, bars.report)
     trained.ladder.save(out, overwrite=overwrite, half=True)
     console.print(_levels_table(trained))
     console.print(_noise_table(trained))
-    console.print(f"written to {out}; the checkpoints in {work} can go")
+    console.print(f"written to {out}; the checkpoints in {work} can go", markup=False, emoji=False)
 
 
 class _Bars(Progress):

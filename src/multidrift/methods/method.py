@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from inspect import isabstract
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -36,6 +37,10 @@ class Method(ABC):
     """A way to walk along a grid of times: what `md.sample` asks of any. Most are a `GridMethod`."""
 
     steps_are_gaussian: ClassVar[bool] = False  # whether a step is, given its plan and all states before it
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        require(not isabstract(cls), "method", cls.__name__, "a method that can be run, such as md.Euler(steps=50)")
+        return super().__new__(cls)
 
     @property
     @abstractmethod

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from multidrift.basics.errors import require
+from multidrift.basics.types import Takes
 from multidrift.methods.method import GridMethod
 from multidrift.processes.intervals import Interval
 from multidrift.processes.process import Process
@@ -31,7 +33,7 @@ class Multistep(GridMethod):
 
     steps_are_gaussian: ClassVar[bool] = True
 
-    order: Literal[1, 2, 3] = 2
+    order: Annotated[int, Ge(1), Le(3), Takes("1, 2 or 3")] = 2
 
     def walk(self, run: Run) -> Iterator[State]:
         """z_{n+1} = z_n + Δτ_n (D_n + Σ_j w_j (D_n − D_{n−j})) + ΔW_n."""

@@ -125,7 +125,7 @@ def _families(
         yield f"LadderMultistep {'+'.join(levels)}", kind, partial(LadderMultistep, levels=levels), 3
 
 
-def _alone(name: str, order: Literal[1, 2], grid: Grid | None) -> Callable[[int], Method]:
+def _alone(name: str, order: int, grid: Grid | None) -> Callable[[int], Method]:
     """One level of the ladder by itself: Multilevel of one level is Euler, or with order 2 Multistep, on it."""
     return lambda n: Multilevel(n, grid, levels=(name,), probabilities=1.0, draws="midpoint", order=order)
 

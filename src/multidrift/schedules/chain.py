@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from numpy.typing import ArrayLike
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats, finite
-from multidrift.basics.types import MOST_STEPS, NotNegative, Numbers, Positive, Steps
+from multidrift.basics.types import MOST_STEPS, NotNegative, Numbers, Positive, Steps, Takes
 from multidrift.schedules.schedule import Family, Schedule
 
 
@@ -99,7 +100,11 @@ def ddpm(
 
 
 @checked
-def cosine(steps: Steps = 1000, offset: NotNegative = 0.008, largest: Positive = 0.999) -> Discrete:
+def cosine(
+    steps: Steps = 1000,
+    offset: NotNegative = 0.008,
+    largest: Annotated[float, Gt(0), Le(1), Takes("a number in (0, 1]")] = 0.999,
+) -> Discrete:
     """The cosine chain of Nichol and Dhariwal 2021 (diffusers' "squaredcos_cap_v2")."""
     at = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
     betas = np.minimum(1.0 - at[1:] / at[:-1], largest).astype(np.float32)

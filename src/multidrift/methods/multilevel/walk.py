@@ -5,16 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats, aligned, finite, moved
-from multidrift.basics.types import Numbers
+from multidrift.basics.types import Numbers, Takes
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model, final_calls
@@ -63,7 +64,7 @@ class Multilevel(DrawingMethod):
     probabilities: Probabilities | None = None
     draws: Draws = "systematic"
     shared: bool = True
-    order: Literal[1, 2] = 1
+    order: Annotated[int, Ge(1), Le(2), Takes("1 or 2")] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
