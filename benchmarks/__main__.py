@@ -7,6 +7,7 @@ import typer
 from benchmarks import grids, ladder, noise
 from benchmarks.langevin import measure as langevin
 from benchmarks.multilevel import measure as multilevel
+from benchmarks.overhead import measure as overhead
 from benchmarks.parallel import measure as parallel
 from benchmarks.poisson import measure as poisson_diffusion
 from benchmarks.poisson import order as poisson_order
@@ -16,6 +17,7 @@ from benchmarks.poisson import substeps
 def main() -> None:
     """Run all benchmarks with their standard settings; diffrax and blackjax where the extra `peers` is installed."""
     noise.main()
+    overhead.main()
     grids.main()
     ladder.main()
     multilevel.main()

@@ -15,6 +15,7 @@ import typer
 from benchmarks import grids, overview
 from benchmarks.langevin import report as langevin_report
 from benchmarks.multilevel import report as multilevel_report
+from benchmarks.overhead import report as overhead_report
 from benchmarks.parallel import report as parallel_report
 from benchmarks.poisson import report as poisson_report
 from benchmarks.tables import results, rows
@@ -78,6 +79,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "gamma": gamma,
     "half-precision": half_precision,
     "noise": noise,
+    "overhead": overhead_report.table,
     "five-rows": lambda: overview.five_rows(pages="docs/"),  # in the README
     "five-rows-docs": lambda: overview.five_rows(pages=""),
     **multilevel_report.SECTIONS,

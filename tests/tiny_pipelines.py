@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import diffusers
 import torch
+from diffusers.modular_pipelines import StableDiffusion3AutoBlocks
 from tests import tiny
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -89,6 +90,20 @@ def sd3(kind=diffusers.StableDiffusion3Pipeline, **settings):
         text_encoder_2=second, tokenizer_2=Tokenizer(), text_encoder_3=None, tokenizer_3=None,
     )  # fmt: skip
     return quiet(pipe), {**PROMPTS, "guidance_scale": 4.0}
+
+
+def modular(guider=None):
+    """SD3 from blocks, without its text encoders and VAE."""
+    blocks = StableDiffusion3AutoBlocks()
+    for name in list(blocks.sub_blocks):
+        if name != "denoise":
+            blocks.sub_blocks.pop(name)
+    blocks.sub_blocks["denoise"].sub_blocks["text2image"].sub_blocks["denoise"].set_progress_bar_config(disable=True)
+    pipe, part = blocks.init_pipeline(), tiny.sd3()
+    pipe.update_components(
+        transformer=part.net, scheduler=part.scheduler, **({} if guider is None else {"guider": guider})
+    )
+    return pipe, {**embeds(part.widths), "height": 64, "width": 64, "output": "latents"}
 
 
 def flux():

@@ -401,6 +401,15 @@ def other_latents():
     return [pipelines.tiny.sd(in_channels=8).net]
 
 
+def level(schedule=None, predicts="epsilon"):
+    part = pipelines.tiny.sd()
+    return md.Denoiser(part.net, schedule or md.schedules.from_diffusers(part.scheduler), predicts, name="f")
+
+
+def guided():
+    return level().guided(2.0)
+
+
 @pytest.mark.parametrize(
     ("make", "method", "settings", "message"),
     [
@@ -413,6 +422,15 @@ def other_latents():
             "level f1: has in_channels=8, the pipeline's network 4",
         ),
         (pipelines.sd, md.Euler(3), {"ladder": []}, "ladder: got \\[\\]"),
+        (pipelines.sd, md.Euler(3), {"ladder": 3}, "ladder: got 3; it takes an md.Ladder, or a list"),
+        (pipelines.sd, md.Euler(3), {"ladder": [guided()]}, "level f: got 'guidance or a transform'"),
+        (pipelines.sd, md.Euler(3), {"ladder": [level(predicts="sample")]}, "level f: got \"predicts='sample'\""),
+        (
+            pipelines.sd,
+            md.Euler(3),
+            {"ladder": [level(schedule=md.schedules.ddpm())]},
+            "level f: was trained on another",
+        ),
         (
             cached,
             md.Picard(STEPS),

@@ -14,6 +14,7 @@ import torch
 from scipy import stats
 
 import multidrift as md
+from multidrift.noise import counter
 from multidrift.noise.counter import Keys, Stream, mix_
 from multidrift.noise.path import BrownianPath
 
@@ -34,6 +35,16 @@ def increment(p, low, high):
 
 
 # The generator ------------------------------------------------------------------------------------
+
+
+def test_numpy_and_torch_draw_the_same_numbers(monkeypatch):
+    """What a processor draws is what any other device does, to the last digits of cosines and logarithms."""
+    drawn = [keys(3, seed=9).normals([0, -1, 2**40], (5, 7), torch.float32)]
+    monkeypatch.setattr(counter, "_NUMPY", False)
+    drawn.append(keys(3, seed=9).normals([0, -1, 2**40], (5, 7), torch.float32))
+    assert torch.allclose(*drawn, atol=5e-6, rtol=0)
+    each = keys(3, seed=9).normals_each(torch.tensor([2**40, 0, -1]), (5, 7), torch.float32)
+    assert torch.equal(each, torch.stack([drawn[1][2, 0], drawn[1][0, 1], drawn[1][1, 2]]))
 
 
 def test_mix_is_splitmix64():

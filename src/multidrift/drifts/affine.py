@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.numbers import Floats, aligned, moved
 
 
 def on_device(values: Floats, like: Tensor) -> Tensor:
     """Host numbers as a tensor beside `like`; a single value is filled in without a transfer."""
     if len(values) == 1:
         return torch.full((1,), float(values[0]), dtype=torch.float64, device=like.device)
-    return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
+    return moved(values, like.device)
 
 
 def affine(x: Tensor, prediction: Tensor, factors: tuple[Floats, Floats]) -> Tensor:

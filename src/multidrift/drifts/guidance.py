@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.basics.errors import require
-from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.numbers import Floats, aligned, moved
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
 from multidrift.drifts.drift import Bound, Conditioning
 from multidrift.drifts.layer import Layer, Predictor
@@ -135,7 +135,7 @@ class _Guided(Bound):
             return self._alone(x, times, rows)
         if inside.all():
             return self.guidance.combine(*self._two(x, times, rows, (x, times, rows)))
-        chosen = torch.from_numpy(np.flatnonzero(inside)).to(x.device)
+        chosen = moved(np.flatnonzero(inside), x.device)
         c, w = self._two(x, times, rows, (x[chosen], times[inside], rows[chosen.to(rows.device)]))
         return c.index_copy(0, chosen, self.guidance.combine(c[chosen], w))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, moved
 from multidrift.drifts.conditioning import cut_conditioning
 from multidrift.drifts.drift import Bound, Conditioning
 from multidrift.drifts.guidance import Branches
@@ -103,7 +103,7 @@ class _ByGuider(Bound):
             )
         raw = torch.empty_like(x)
         for step, chosen in groups:
-            at = torch.from_numpy(chosen).to(x.device)
+            at = moved(chosen, x.device)
             raw[at] = self._raw(x[at], times[chosen], rows[at.to(rows.device)], step)
         return self.network.converted(x, raw, times, target)
 

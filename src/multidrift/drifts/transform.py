@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import require
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, moved
 from multidrift.drifts.affine import affine
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
 from multidrift.drifts.drift import Bound, Conditioning
@@ -70,7 +70,7 @@ class _Transformed(Bound):
 
     def _transformed(self, x: Tensor, times: Floats, rows: Tensor) -> Tensor:
         given = cut_conditioning(self.conditioning, self.count, rows)
-        t = torch.from_numpy(times).to(x).expand(len(x))
+        t = moved(times, x).expand(len(x))
         through = self.transform.differentiable
         with torch.set_grad_enabled(through or torch.is_grad_enabled()):
             at = x.detach().requires_grad_() if through else x

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, moved
 from multidrift.noise.counter import Keys
 from multidrift.noise.lattice import NoiseClock
 from multidrift.noise.segments import Components, Segment, Weight, cut, halves, prefix, weighted
@@ -114,7 +114,7 @@ class _Descent:
     def _fresh(self, at: Rows) -> Components:
         """The fresh normals of the rows' intervals."""
         index = self._index(at)
-        draws = torch.from_numpy(self.nodes[at]).to(index.device)
+        draws = moved(self.nodes[at], index.device)
         return self.keys[index].normals_each(draws, (self.clock.components, *self.shape), self.dtype).unbind(1)
 
     def _add(self, at: Rows, weights: Floats, parts: Components) -> None:
@@ -132,9 +132,9 @@ class _Descent:
 
     def _column(self, values: Floats | Bools) -> Tensor:
         """One value a row, shaped to multiply states [m, *shape], floats in the path's dtype."""
-        column = torch.from_numpy(np.ascontiguousarray(values)).to(self.keys.values.device)
+        column = moved(values, self.keys.values.device)
         column = column.to(self.dtype) if column.is_floating_point() else column
         return column.view(-1, *(1,) * len(self.shape))
 
     def _index(self, at: Rows) -> Tensor:
-        return torch.from_numpy(at).to(self.keys.values.device)
+        return moved(at, self.keys.values.device)

@@ -134,8 +134,12 @@ class BrownianPath:
             nodes.append(2 * nodes[-1] + int(right))
         low, high = np.array(lows), np.array(highs)
         middles = 0.5 * (low + high)
+        cells = parent.depth + len(nodes) == self.clock.lattice.depth and target != middles[-1]
+        last = 2 * nodes[-1] + int(
+            target > middles[-1]
+        )  # where it is a cell, the target cuts it: drawn with the others
         rotations = np.broadcast_to(self.clock.rotation(low, middles, high), (len(low), *self._square)).tolist()
-        fresh = self._in_chunks(nodes)
+        fresh = self._in_chunks([*nodes, last] if cells else nodes)
         passed: list[Segment] = []  # left halves that end before the target, the first nearest to the cursor
         for step, (rotation, middle) in enumerate(zip(rotations, middles.tolist(), strict=True)):
             left, right_half = halves(rotation, (*parent.values, *fresh(step)))
@@ -143,6 +147,8 @@ class BrownianPath:
             far = Segment(middle, parent.high, 2 * parent.node + 1, parent.depth + 1, right_half)
             if step == len(nodes) - 1:
                 self._ahead += [far, near]
+                if cells:
+                    (near if target < middle else far).fresh = fresh(step + 1)
             elif target < middle:
                 self._ahead.append(far)
                 parent = near

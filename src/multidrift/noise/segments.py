@@ -51,8 +51,13 @@ def weighted(weights: Sequence[Weight], parts: Components) -> Tensor:
     total: Tensor | None = None
     for weight, part in zip(weights, parts, strict=False):
         if isinstance(weight, Tensor) or weight != 0:
-            total = weight * part if total is None else total + weight * part
+            total = weight * part if total is None else _added(total, weight, part)
     return torch.zeros_like(parts[0]) if total is None else total
+
+
+def _added(total: Tensor, weight: Weight, part: Tensor) -> Tensor:
+    """Total + weight·part, without a tensor in between where the weight is a number."""
+    return total + weight * part if isinstance(weight, Tensor) else torch.add(total, part, alpha=weight)
 
 
 def cut(clock: NoiseClock, segment: Segment, point: Places, first: float, last: Places) -> Floats:

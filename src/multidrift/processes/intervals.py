@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, moved
 
 Factor = float | Tensor
 
@@ -110,4 +110,4 @@ class Intervals:
 
 
 def _tensor(values: Floats, like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(like)
+    return moved(values, like)

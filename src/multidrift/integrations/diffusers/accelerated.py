@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, cast
@@ -15,7 +15,9 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.diffusers.read import _clip, _prediction
+from multidrift.drifts.guider import Guider
 from multidrift.drifts.ladder import Ladder
+from multidrift.integrations.diffusers.guider import LevelGuider
 from multidrift.integrations.diffusers.levels import SECOND, named_networks, network_of
 from multidrift.integrations.diffusers.loop import STEP_BY_STEP, Callback, Loop, Settings
 from multidrift.integrations.diffusers.network import StandIn
@@ -47,9 +49,9 @@ def accelerate(
 ) -> Accelerated:
     """Let a pipeline of diffusers denoise with `method`; `pipe(…)` stays the call, `.undo()` takes it back.
 
-    - `pipe`: a pipeline with one network and one scheduler in its loop. Encoding, guidance, control and the VAE stay
-      its own; so do `generator` (one, or one a sample), `callback_on_step_end`, `num_images_per_prompt`, `strength`,
-      `output_type`, offloading and dtypes
+    - `pipe`: a pipeline, classic or modular, with one network and one scheduler in its loop. Encoding, guidance,
+      control and the VAE stay its own; so do `generator` (one, or one a sample), `callback_on_step_end`,
+      `num_images_per_prompt`, `strength`, `output_type`, offloading and dtypes
     - `method`: where it names no grid, it runs on the times of the pipeline's scheduler; `num_inference_steps=` in a
       call takes the place of its steps, and its `calls` follow in proportion
     - `ladder`: an `md.Ladder` whose top level is the pipeline's network; or networks, pipelines or Denoisers below it,
@@ -87,9 +89,9 @@ class Accelerated:
     ) -> None:
         self.pipe, self.method, self.eta, self.plan_seed = pipe, method, eta, plan_seed
         self.part, self.network = network_of(pipe)
-        self.networks, self.ladder = named_networks(self.network, ladder)
+        like = self._like(self.scheduler)  # a scheduler that cannot be is refused now
+        self.networks, self.ladder = named_networks(self.network, like, ladder)
         self.state: State | None = None
-        self._like(self.scheduler)  # a scheduler that cannot be is refused now
         self._kind = type(pipe)
         pipe.__class__ = _with_call(self._kind, self)
 
@@ -132,14 +134,13 @@ class Accelerated:
     def called(self, *args: object, **kwargs: object) -> object:
         """`pipe(…)`: the pipeline's own call, with our scheduler and network in it for as long as it runs."""
         call = inspect.signature(self._kind.__call__).bind(self.pipe, *args, **kwargs)
-        given = call.arguments
+        given, takes = _inputs(self.pipe, call)
         own = self.scheduler
         for name in _NO_PART_OF:
             require(given.get(name) is None, name, given.get(name), "None: the loop runs to clean data")
         number = given.get("num_inference_steps")
         method = with_steps(self.method, number) if isinstance(number, int) else self.method
         self._refuse_caches(method)
-        takes = inspect.signature(self._kind.__call__).parameters
         if "num_inference_steps" in takes and "timesteps" not in given and "sigmas" not in given:
             given["num_inference_steps"] = method.number_of_evaluations
         loop = Loop(self._settings(own, method, given))
@@ -194,6 +195,9 @@ class Accelerated:
             network = getattr(self.pipe, name, None)
             if isinstance(network, torch.nn.Module):
                 parts[name] = StandIn(network, loop.called)
+        guider = getattr(self.pipe, "guider", None)
+        if isinstance(guider, Guider):
+            parts["guider"] = LevelGuider(guider, loop)
         kept = {name: getattr(self.pipe, name) for name in parts}
         try:
             for name, part in parts.items():
@@ -216,7 +220,15 @@ def _with_call(kind: type, accelerated: Accelerated) -> type:
     return type(kind.__name__, (kind,), {"__call__": call, "_accelerated": accelerated, **names})
 
 
-def _with_callback(given: dict[str, object], takes: Mapping[str, object], loop: Loop) -> None:
+def _inputs(pipe: object, call: inspect.BoundArguments) -> tuple[dict[str, object], Collection[str]]:
+    """What a call gives by name, to be changed in place, and all that the pipeline takes; of modular ones by blocks."""
+    blocks = getattr(pipe, "blocks", None)
+    if blocks is None:
+        return call.arguments, call.signature.parameters.keys()
+    return call.arguments.setdefault("kwargs", {}), {parameter.name for parameter in blocks.inputs}
+
+
+def _with_callback(given: dict[str, object], takes: Collection[str], loop: Loop) -> None:
     """The user's callback after every step of the walk, in the place of every round of the pipeline's loop."""
     callback = given.get("callback_on_step_end")
     if callback is None or "callback_on_step_end" not in takes:

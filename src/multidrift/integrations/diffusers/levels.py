@@ -49,11 +49,19 @@ def network_of(pipe: object) -> tuple[str, torch.nn.Module]:
 
 
 def named_networks(
-    own: torch.nn.Module, ladder: Ladder | Sequence[object] | None
+    own: torch.nn.Module, like: Denoiser, ladder: Ladder | Sequence[object] | None
 ) -> tuple[dict[str, torch.nn.Module], Ladder | None]:
-    """The networks by level, cheapest first, the pipeline's own at the top; and the ladder they came from."""
+    """The networks by level, cheapest first, the pipeline's own at the top; and the ladder they came from.
+
+    `like`: the pipeline's own network as a Denoiser.
+    """
     if ladder is None:
         return {"model": own}, None
+    listed = list(ladder) if isinstance(ladder, Sequence | Ladder) else []
+    takes = "an md.Ladder, or a list of networks, pipelines or Denoisers below the pipeline's own"
+    require(bool(listed), "ladder", ladder, takes)
+    for level in listed:
+        _check_kind(level, like)
     if isinstance(ladder, Ladder):
         networks = {level.name: _module(level) for level in ladder}
         top = networks[ladder.top] is own
@@ -83,6 +91,18 @@ def _module(level: object) -> torch.nn.Module:
     if isinstance(level, torch.nn.Module):
         return level
     return network_of(level)[1]
+
+
+def _check_kind(level: object, like: Denoiser) -> None:
+    """Refuse a Denoiser that says something else than the pipeline's network, or at other noise levels."""
+    if not isinstance(level, Denoiser):
+        return
+    if not like.schedule.has_noise_of(level.trained_on):
+        raise MultidriftError(f"level {level.name}: was trained on another noise schedule than the pipeline's network")
+    said = f"predicts={level.predicts!r}"
+    require(
+        level.predicts == like.predicts, f"level {level.name}", said, f"{like.predicts!r}, as the pipeline's network"
+    )
 
 
 def _check_like(name: str, module: torch.nn.Module, own: torch.nn.Module) -> None:

@@ -159,6 +159,19 @@ class Loop:
         if self._turns is not None:
             self._turns.close()
 
+    def asked(self) -> tuple[str, Floats]:
+        """The level of the pipeline's round, and the places of its times among the steps, counted from 0."""
+        question = self._question
+        if question is None:
+            return self._probed, np.zeros(1)
+        places = np.interp(-question.times, -self.times[self._first :], np.arange(self.rounds))
+        return question.level, np.floor(places + 1e-6)
+
+    @property
+    def rounds(self) -> int:
+        """Evaluations of one network at every step."""
+        return len(self.times) - self._first
+
     # The walk ---------------------------------------------------------------------------------------
 
     def _begin(self, output: Tensor, sample: Tensor) -> Question | None:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from multidrift.basics.numbers import Floats
+from multidrift.basics.numbers import Floats, moved
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.processes.intervals import Intervals
 from multidrift.processes.process import Process
@@ -149,4 +148,4 @@ def fitted(cell: Cell, covariance: DriftCovariance, start: CellWeights, levels: 
 
 def _factor(value: Floats, like: Tensor) -> Factor:
     """A number, or a pair to multiply the last axis of states with."""
-    return float(value[0]) if len(value) == 1 else torch.from_numpy(value).to(like)
+    return float(value[0]) if len(value) == 1 else moved(value, like)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.numbers import Floats, aligned, moved
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model, final_calls
@@ -192,7 +192,7 @@ class _Telescope:
         if len(factors) == 1:
             self.best = self.run.drift(x, n, name)
             return self.best if factors[0] == 1 else self.best * float(factors[0])
-        chosen = torch.from_numpy(np.flatnonzero(factors)).to(x.device)
+        chosen = moved(np.flatnonzero(factors), x.device)
         drift = self.run.drift(x[chosen], n, name, chosen)
         empty = drift.new_zeros((len(x), *drift.shape[1:]))
         self.best = (empty if self.best is None else self.best).index_copy(0, chosen, drift)
@@ -208,4 +208,4 @@ class _Telescope:
 
 def _rows(factors: Floats, like: Tensor) -> Tensor:
     """One factor a sample (or one for all), to multiply states with."""
-    return aligned(torch.from_numpy(factors).to(like), like)
+    return aligned(moved(factors, like), like)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.numbers import Floats, aligned, moved
 from multidrift.methods.picard.front import Front, Indices, Mask
 from multidrift.processes.intervals import Interval
 from multidrift.processes.process import Process
@@ -62,18 +62,18 @@ class Points:
 
     def mask(self, chosen: Mask, like: Tensor) -> Tensor:
         """A mask [n, count] shaped to select among states or drifts [n, count, …]."""
-        return aligned(torch.from_numpy(chosen).to(like.device), like)
+        return aligned(moved(chosen, like.device), like)
 
     def drift(self, level: str, chosen: Mask, first: int = 0) -> Tensor:
         """D of a level at the chosen points, [n, count] from point `first` on, in one call; 0 elsewhere."""
         steps, rows = np.nonzero(chosen)
-        place = torch.from_numpy(steps * self.count + rows).to(self.x.device)
+        place = moved(steps * self.count + rows, self.x.device)
         states = self.x[first : first + len(chosen)].flatten(0, 1)[place]
 
         times = self.run.times[first + steps]
         # One time for all rows, where it is one: the same arithmetic as in a sequential method.
         t = float(times[0]) if np.all(times == times[0]) else times
-        which = torch.from_numpy(rows).to(self.x.device)
+        which = moved(rows, self.x.device)
         found = self.run.drift_at(states, t, first + int(steps[0]), level, which)
         empty = found.new_zeros((chosen.size, *found.shape[1:]))
         return empty.index_copy(0, place, found).view(*chosen.shape, *found.shape[1:])
@@ -104,7 +104,7 @@ class Points:
         own = self._own_std[first:last]
         ratio = np.divide(steps.std, own, out=np.zeros_like(own), where=own > 0)
         shape = (-1, *(1,) * (self.x.ndim - ratio.ndim), *ratio.shape[1:])
-        return steps.together(self.x), torch.from_numpy(ratio).to(self.x).view(shape)
+        return steps.together(self.x), moved(ratio, self.x).view(shape)
 
     def advance(self, ends: Indices) -> Indices:
         """Open the points up to `ends` and read their noises; returns where each sample's new points begin."""
@@ -130,7 +130,7 @@ class Points:
         for sample, (start, end) in enumerate(zip(starts.tolist(), self.front.ends.tolist(), strict=True)):
             if start < end:
                 sizes = marginal_scale(self.run.process, self.run.times[start : end + 1])
-                factors = torch.from_numpy(sizes[1:] / sizes[0]).to(self.x)
+                factors = moved(sizes[1:] / sizes[0], self.x)
                 state = self.x[start, sample]
                 self.x[start + 1 : end + 1, sample] = state * aligned(factors, self.x[start + 1 : end + 1, sample])
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.numbers import Floats, aligned
+from multidrift.basics.numbers import Floats, aligned, moved
 from multidrift.drifts.model import Model, final_calls
 from multidrift.methods.advice import PlanWarning, overshoot
 from multidrift.methods.drawing import DrawingMethod
@@ -154,7 +153,7 @@ class _Substeps:
         fired = self._fired(n, len(x))
         if not len(fired.rows):
             return drift, 1.0
-        rows = torch.from_numpy(fired.rows).to(x.device)
+        rows = moved(fired.rows, x.device)
         times = self.places[n, fired.substeps]
         frozen = self._frozen(x[rows], drift[rows], n, times, rows)
         change = self.run.drift_at(frozen, times, n, rows=rows) - drift[rows]
@@ -188,7 +187,7 @@ class _Substeps:
             shares = np.ones((len(fired.rows), len(whole)))
         else:
             shares = fired.weights[:, None] * self.lengths[n, fired.substeps] / whole
-        return torch.from_numpy(shares).to(like).view(len(shares), *(1,) * (like.ndim - 2), len(whole))
+        return moved(shares, like).view(len(shares), *(1,) * (like.ndim - 2), len(whole))
 
     def _kept(self, kicks: Tensor, fired: Fired, rows: Tensor, interval: Interval, count: int) -> Tensor:
         """√(1 − variance added by the corrections / variance of the noise) of each sample, at least 0.
@@ -198,7 +197,7 @@ class _Substeps:
         """
         coin = self.method.draws == "independent"
         share = 1.0 - 1.0 / fired.weights if coin else np.full(len(fired.rows), 1.0 / 3.0)
-        size = kicks.square().flatten(1).mean(dim=1) * torch.from_numpy(share).to(kicks)
+        size = kicks.square().flatten(1).mean(dim=1) * moved(share, kicks)
         added = kicks.new_zeros(count).index_add(0, rows, size) * float(interval.dtau) ** 2
         kept = (1.0 - added / max(float(interval.std) ** 2, 1e-300)).clamp(min=0.0).sqrt()
         return aligned(kept, kicks)
