@@ -13,7 +13,7 @@ import diffusers
 import matplotlib as mpl
 import pytest
 import torch
-from tests import tiny_pipelines
+from tests import sit, tiny, tiny_pipelines
 from typer.main import get_command
 
 import multidrift as md
@@ -53,10 +53,10 @@ def brought():
 
 def brought_of_diffusers(page, folder):
     """The same of pages on diffusers' models: tiny pipelines by the names of their families, text for them, folders."""
+    if page in ("docs/guidance.md", "docs/pipelines.md"):
+        return {"small_pipe": tiny_pipelines.sd()[0], "pipe": tiny_pipelines.sd()[0]}
     if page not in ("docs/models-of-diffusers.md", "docs/families.md"):
         return {}
-    from tests import sit, tiny, tiny_pipelines
-
     kinds = ("flux", "dit", "pixart", "sana", "wan", "cogvideox")
     names = {kind: tiny_pipelines.parts(getattr(tiny, kind)()) for kind in kinds}
     names |= {kind: getattr(tiny_pipelines, kind)()[0] for kind in ("sd", "sdxl", "sd3")}
