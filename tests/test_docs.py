@@ -9,10 +9,11 @@ import tomllib
 import warnings
 from pathlib import Path
 
+import diffusers
 import matplotlib as mpl
 import pytest
 import torch
-from tests import tiny_pipelines
+from tests import sit, tiny, tiny_pipelines
 from typer.main import get_command
 
 import multidrift as md
@@ -27,6 +28,7 @@ WRITTEN = NAMES | {"CONTRIBUTING.md": ROOT / "CONTRIBUTING.md"}
 SHORTER = {
     "README.md": {"count=16": "count=2"},
     "docs/langevin.md": {"horizon=1024.0": "horizon=32.0", "steps=8192": "steps=128", "burn_in=200": "burn_in=4"},
+    "docs/models-of-diffusers.md": {"shape=(16, 128, 128)": "shape=(4, 8, 12)", "(16, 21, 60, 104)": "(4, 2, 4, 6)"},
     "docs/picard.md": {"Picard(60": "Picard(6"},
     "docs/quick-start.md": {"steps=40": "steps=8", "calls=(40, 20)": "calls=(8, 4)"},
 }
@@ -49,9 +51,22 @@ def brought():
     }  # fmt: skip
 
 
-def brought_pipelines():
-    """Two pipelines of one family, the small one first."""
-    return {"small_pipe": tiny_pipelines.sd()[0], "pipe": tiny_pipelines.sd()[0]}
+def brought_of_diffusers(page, folder):
+    """The same of pages on diffusers' models: tiny pipelines by the names of their families, text for them, folders."""
+    if page in ("docs/guidance.md", "docs/pipelines.md"):
+        return {"small_pipe": tiny_pipelines.sd()[0], "pipe": tiny_pipelines.sd()[0]}
+    if page not in ("docs/models-of-diffusers.md", "docs/families.md"):
+        return {}
+    kinds = ("flux", "dit", "pixart", "sana", "wan", "cogvideox")
+    names = {kind: tiny_pipelines.parts(getattr(tiny, kind)()) for kind in kinds}
+    names |= {kind: getattr(tiny_pipelines, kind)()[0] for kind in ("sd", "sdxl", "sd3")}
+    names |= {"text": torch.randn(1, 5, 8), "pooled": torch.randn(1, 6), "net": torch.nn.Identity(), "torch": torch}
+    if page == "docs/families.md":
+        for size in ("small", "big"):
+            diffusers.DDPMPipeline(tiny.unet().net, tiny.unet().scheduler).save_pretrained(folder / size)
+            names[f"{size}_folder"] = folder / size
+        names |= {"conditioning": {}, "sit_files": [sit.saved(folder / f"SiT-{size}.safetensors") for size in "SB"]}
+    return names
 
 
 def examples(page):
@@ -76,9 +91,7 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
     mpl.use("agg")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    names = brought() if page != "README.md" else {}
-    if page in ("docs/guidance.md", "docs/pipelines.md"):
-        names |= brought_pipelines()
+    names = brought() | brought_of_diffusers(page, tmp_path) if page != "README.md" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for example in examples(page):

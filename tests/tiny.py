@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import diffusers
 import torch
@@ -92,7 +93,7 @@ def flux(seed=0, *, guidance=False):
     )  # fmt: skip
     widths = {"encoder_hidden_states": (5, 8), "pooled_projections": (6,)}
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    return Tiny(stirred(net, seed), scheduler, (4, 8, 8), widths)
+    return Tiny(stirred(net, seed), scheduler, (4, 8, 12), widths)
 
 
 def flux2(seed=0):
@@ -101,7 +102,7 @@ def flux2(seed=0):
         joint_attention_dim=8, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
     )  # fmt: skip
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    return Tiny(stirred(net, seed), scheduler, (16, 4, 4), {"encoder_hidden_states": (5, 8)})
+    return Tiny(stirred(net, seed), scheduler, (16, 4, 6), {"encoder_hidden_states": (5, 8)})
 
 
 def dit(seed=0, layers=1):
@@ -117,7 +118,7 @@ def pixart(seed=0):
         num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=8, num_layers=1, sample_size=8,
         patch_size=2, cross_attention_dim=24, caption_channels=8, norm_num_groups=4, use_additional_conditions=True,
     )  # fmt: skip
-    return Tiny(stirred(net, seed), diffusers.DDIMScheduler(**LINEAR), (4, 8, 8), {"encoder_hidden_states": (5, 8)})
+    return Tiny(stirred(net, seed), diffusers.DDIMScheduler(**LINEAR), (4, 8, 12), {"encoder_hidden_states": (5, 8)})
 
 
 def sana(seed=0):
@@ -136,7 +137,7 @@ def wan(seed=0, channels=4):
         text_dim=8, freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=16,
     )  # fmt: skip
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=5.0)
-    return Tiny(stirred(net, seed), scheduler, (channels, 2, 4, 4), {"encoder_hidden_states": (5, 8)})
+    return Tiny(stirred(net, seed), scheduler, (channels, 2, 4, 6), {"encoder_hidden_states": (5, 8)})
 
 
 def cogvideox(seed=0, *, rotary=True):
@@ -147,4 +148,21 @@ def cogvideox(seed=0, *, rotary=True):
     )  # fmt: skip
     chain = {"snr_shift_scale": 1.0 if rotary else 3.0, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     scheduler = diffusers.CogVideoXDDIMScheduler(prediction_type="v_prediction", **chain, **LINEAR)
-    return Tiny(stirred(net, seed), scheduler, (2, 4, 8, 8), {"encoder_hidden_states": (5, 8)})
+    return Tiny(stirred(net, seed), scheduler, (2, 4, 8, 12), {"encoder_hidden_states": (5, 8)})
+
+
+FAMILIES = {
+    "UNet2DModel": unet,
+    "SD": sd,
+    "SDXL": sdxl,
+    "SD3": sd3,
+    "Flux": flux,
+    "Flux with guidance": partial(flux, guidance=True),
+    "Flux2": flux2,
+    "DiT": dit,
+    "PixArt": pixart,
+    "Sana": sana,
+    "Wan": wan,
+    "CogVideoX": cogvideox,
+    "CogVideoX 2B": partial(cogvideox, rotary=False),
+}

@@ -127,3 +127,8 @@ def dit():
     )  # fmt: skip
     pipe = diffusers.DiTPipeline(tiny.stirred(net), vae(), diffusers.DDIMScheduler(**tiny.LINEAR))
     return quiet(pipe), {"class_labels": [1, 2], "guidance_scale": 4.0}
+
+
+def parts(made):
+    """What reading a pipeline takes of it, for families without one here."""
+    return SimpleNamespace(transformer=made.net, scheduler=made.scheduler)

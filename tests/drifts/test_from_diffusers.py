@@ -75,17 +75,17 @@ def stable_diffusion_3(made, start, conditioning):
     return pipeline, call(pipeline, made, start, conditioning, guidance_scale=1.0)
 
 
-def flux(made, start, conditioning):
+def flux(made, start, conditioning, **settings):
     pipeline = diffusers.FluxPipeline(
         vae=None, text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None, transformer=made.net,
         scheduler=made.scheduler,
     )  # fmt: skip
     latents = pipeline._pack_latents(start, *start.shape)
-    packed = call(pipeline, made, latents, conditioning)
-    return pipeline, pipeline._unpack_latents(packed, 64, 64, pipeline.vae_scale_factor)
+    packed = call(pipeline, made, latents, conditioning, **settings)
+    return pipeline, pipeline._unpack_latents(packed, 64, 96, pipeline.vae_scale_factor)
 
 
-def flux2(made, start, conditioning):
+def flux2(made, start, conditioning, **settings):
     vae = diffusers.AutoencoderKLFlux2(
         block_out_channels=(4,) * 4, layers_per_block=1, latent_channels=4, norm_num_groups=2, sample_size=16,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
@@ -95,7 +95,7 @@ def flux2(made, start, conditioning):
     )
     seen = []
     watch = {"callback_on_step_end": lambda pipe, i, t, given: seen.append(given["latents"]) or {}}
-    call(pipeline, made, start, conditioning, scale=16, guidance_scale=1.0, **watch)
+    call(pipeline, made, start, conditioning, scale=16, guidance_scale=1.0, **watch, **settings)
     return pipeline, seen[-1].transpose(1, 2).reshape(start.shape)
 
 
@@ -143,35 +143,45 @@ def cogvideox(made, start, conditioning):
 
 
 PIPELINES = {
-    "UNet2DModel": (tiny.unet, plain_loop),
-    "SD": (tiny.sd, stable_diffusion),
-    "SDXL": (tiny.sdxl, stable_diffusion_xl),
-    "SD3": (tiny.sd3, stable_diffusion_3),
-    "Flux": (tiny.flux, flux),
-    "Flux with guidance": (lambda: tiny.flux(guidance=True), flux),
-    "Flux2": (tiny.flux2, flux2),
-    "DiT": (tiny.dit, dit),
-    "PixArt": (tiny.pixart, pixart),
-    "Sana": (tiny.sana, sana),
-    "Wan": (tiny.wan, wan),
-    "CogVideoX": (tiny.cogvideox, cogvideox),
-    "CogVideoX 2B": (lambda: tiny.cogvideox(rotary=False), cogvideox),
+    "UNet2DModel": plain_loop,
+    "SD": stable_diffusion,
+    "SDXL": stable_diffusion_xl,
+    "SD3": stable_diffusion_3,
+    "Flux": flux,
+    "Flux with guidance": flux,
+    "Flux2": flux2,
+    "DiT": dit,
+    "PixArt": pixart,
+    "Sana": sana,
+    "Wan": wan,
+    "CogVideoX": cogvideox,
+    "CogVideoX 2B": cogvideox,
 }
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_euler_is_the_pipelines_own_loop(name):
-    build, theirs = PIPELINES[name]
-    made = build()
+    made = tiny.FAMILIES[name]()
     start = torch.randn(2, *made.shape, generator=torch.Generator().manual_seed(3))
     conditioning = made.conditioning(2)
     with torch.no_grad():
-        pipeline, wanted = theirs(made, start, conditioning)
+        pipeline, wanted = PIPELINES[name](made, start, conditioning)
     denoiser = md.Denoiser.from_diffusers(pipeline, shape=made.shape)
     method = md.Euler(times=made.scheduler.timesteps)
     process = md.Diffusion(denoiser.schedule, eta=0)
     found = md.sample(denoiser, method, process, start=start, conditioning=conditioning).samples
     assert (found - wanted).abs().max() < TOLERANCE * wanted.abs().max()
+
+
+@pytest.mark.parametrize(("name", "steps"), [("Flux", 7), ("Flux2", 50)])
+def test_the_grid_of_flux_is_its_pipelines(name, steps):
+    """Equal steps before the shift by resolution; FLUX.2's depends on their number, and ours is that of 50."""
+    made = tiny.FAMILIES[name]()
+    start = torch.randn(1, *made.shape)
+    PIPELINES[name](made, start, made.conditioning(1), num_inference_steps=steps)
+    denoiser = md.Denoiser.from_diffusers(made.net, made.scheduler, shape=made.shape)
+    times = md.grid_times(denoiser.schedule, steps)
+    assert torch.allclose(torch.from_numpy(times).float(), made.scheduler.timesteps, rtol=1e-5)
 
 
 def test_ddpm_with_equal_noise(monkeypatch):
@@ -196,7 +206,7 @@ def test_ddpm_with_equal_noise(monkeypatch):
 @pytest.mark.parametrize("name", ["SD", "SD3", "Flux", "DiT", "Wan"])
 def test_half_precision_stays_at_its_floor(name):
     """A bfloat16 network gives what it gives in float32, up to the rounding of its own weights and layers."""
-    made = PIPELINES[name][0]()
+    made = tiny.FAMILIES[name]()
     conditioning = made.conditioning(2)
     settings = {"shape": made.shape, "clip": 2.0}  # what is clipped cannot grow from step to step
     exact = md.Denoiser.from_diffusers(made.net, made.scheduler, **settings)
@@ -211,7 +221,7 @@ def test_half_precision_stays_at_its_floor(name):
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_one_prompt_serves_all_samples(name):
-    made = PIPELINES[name][0]()
+    made = tiny.FAMILIES[name]()
     denoiser = md.Denoiser.from_diffusers(made.net, made.scheduler, shape=made.shape)
     one = made.conditioning(1)
     three = {k: {n: v.expand(3, -1) for n, v in w.items()} if isinstance(w, dict) else w.expand(3, *w.shape[1:])
