@@ -26,6 +26,8 @@ from multidrift.planning.allocate import Allocation, allocate
 from multidrift.planning.auto import Choice, auto
 from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration, CalibrationWarning
+from multidrift.planning.learn import LearnedPlan, learn_plan
+from multidrift.planning.memorise import MemorisedPlan, memorise_plan
 from multidrift.planning.worth import Worth, worth
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.langevin import Overdamped, Underdamped
@@ -58,7 +60,9 @@ __all__ = [
     "Ladder",
     "LadderMultistep",
     "LangevinDrift",
+    "LearnedPlan",
     "LogisticRegression",
+    "MemorisedPlan",
     "Method",
     "MultidriftError",
     "Multilevel",
@@ -83,6 +87,8 @@ __all__ = [
     "critical_path",
     "forecasts",
     "grid_times",
+    "learn_plan",
+    "memorise_plan",
     "method_from_dict",
     "piadm",
     "pmm_variant",

@@ -13,6 +13,7 @@ from multidrift.basics.errors import MultidriftError
 from multidrift.cli.calibrate import calibrate_command
 from multidrift.cli.demo import demo_command
 from multidrift.cli.langevin import langevin_command
+from multidrift.cli.report import report_command
 from multidrift.cli.sample import sample_command
 from multidrift.cli.train import train_command
 
@@ -28,6 +29,7 @@ app.command("sample")(sample_command)
 app.command("train")(train_command)
 app.command("langevin")(langevin_command)
 app.command("calibrate")(calibrate_command)
+app.command("report")(report_command)
 
 
 def main() -> None:
