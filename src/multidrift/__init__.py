@@ -32,6 +32,8 @@ from multidrift.planning.allocate import Allocation, allocate
 from multidrift.planning.auto import Choice, auto
 from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration, CalibrationWarning
+from multidrift.planning.learn import LearnedPlan, learn_plan
+from multidrift.planning.memorise import MemorisedPlan, memorise_plan
 from multidrift.planning.worth import Worth, worth
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.langevin import Overdamped, Underdamped
@@ -66,7 +68,9 @@ __all__ = [
     "Ladder",
     "LadderMultistep",
     "LangevinDrift",
+    "LearnedPlan",
     "LogisticRegression",
+    "MemorisedPlan",
     "Method",
     "MultidriftError",
     "Multilevel",
@@ -101,6 +105,8 @@ __all__ = [
     "generate",
     "grid_times",
     "integrations",
+    "learn_plan",
+    "memorise_plan",
     "method_from_dict",
     "piadm",
     "pmm_variant",

@@ -16,6 +16,7 @@ from multidrift.cli.calibrate import calibrate_command
 from multidrift.cli.demo import demo_command
 from multidrift.cli.generate import generate_command
 from multidrift.cli.langevin import langevin_command
+from multidrift.cli.report import report_command
 from multidrift.cli.sample import sample_command
 from multidrift.cli.train import train_command
 
@@ -32,6 +33,7 @@ app.command("generate")(generate_command)
 app.command("train")(train_command)
 app.command("langevin")(langevin_command)
 app.command("calibrate")(calibrate_command)
+app.command("report")(report_command)
 
 
 # click's base of errors; typer brings its own click, under a private name

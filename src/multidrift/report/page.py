@@ -1,0 +1,207 @@
+"""One self-contained page that answers whether a ladder is worth it: verdict, table, curves, pictures, calibration."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import markupsafe
+import numpy as np
+import plotly.offline
+import torch
+from torch import Tensor
+
+from multidrift.basics.files import write_whole
+from multidrift.drifts.ladder import Ladder
+from multidrift.methods.multistep import Multistep
+from multidrift.planning.auto import Choice, auto
+from multidrift.planning.calibration import Calibration
+from multidrift.planning.trial import Measured
+from multidrift.planning.worth import worth
+from multidrift.processes.process import Process
+from multidrift.runs.pictures import image_grid, to_pixels
+from multidrift.sampling import sample
+
+_ROWS = 5
+_SHOWN = 8  # samples of a picture
+_REFERENCE = 100  # steps of the pictures' first row
+_SEED = 0  # of the pictures
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a page shows: the calibration, and the choice for each budget in calls of the top level."""
+
+    ladder: Ladder
+    process: Process
+    calibration: Calibration
+    choices: Mapping[float, Choice]
+
+
+def find_out(
+    ladder: Ladder, process: Process, calibration: Calibration, budgets: Sequence[float], samples: int
+) -> Findings:
+    """Ask `md.auto` at every budget, comparing on so many samples."""
+    choices = {calls: auto(ladder, process, calls=calls, calibration=calibration, samples=samples) for calls in budgets}
+    return Findings(ladder, process, calibration, choices)
+
+
+def write_page(findings: Findings, path: Path, title: str, command: str) -> None:
+    """Write the page; everything is in the file, plotly's program included. Raises MultidriftError on a bad path."""
+    calibration, middle = findings.calibration, list(findings.choices)[len(findings.choices) // 2]
+    choice = findings.choices[middle]
+    shown = distinct(choice.tried)
+    sources = _pictures(findings, [(calls, m) for calls, c in findings.choices.items() for m in distinct(c.tried)])
+    figures = {"curves": _curves(findings, sources), **_calibration_plots(calibration)}
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True)
+    text = environment.get_template("page.html.jinja").render(
+        title=title,
+        plotly=markupsafe.Markup(plotly.offline.get_plotlyjs()),  # noqa: S704 (plotly's own program)
+        verdict=worth(calibration),
+        reasons=[c.reason for c in findings.choices.values()],
+        rows=[_row(measured) for measured in shown],
+        about_rows=(
+            f"The best settings of different kinds in the time of {middle:g} calls of {findings.ladder.top}. The error "
+            "is the mean squared distance per coordinate to a fine run of the top level with the same noise, on "
+            f"{shown[0].samples} samples."
+        ),
+        pictures=_rows_of_pictures(findings, shown, middle, sources),
+        plots=[name for name in figures if name != "curves"],
+        figures=figures,
+        machine=calibration.machine,
+        batch=calibration.batch,
+        versions=f"Python {sys.version.split()[0]}, torch {torch.__version__}, plotly {plotly.__version__}",
+        command=command,
+    )
+    write_whole(path, lambda partial: partial.write_text(text))
+
+
+def distinct(tried: Sequence[Measured]) -> list[Measured]:
+    """Five settings: the best, then the best of each kind and method that is not there yet, in order of error."""
+    found: dict[tuple[str, str], Measured] = {}
+    for measured in tried:
+        found.setdefault((measured.candidate.kind, type(measured.candidate.method).__name__), measured)
+    chosen = list(found.values())[:_ROWS]
+    chosen += [measured for measured in tried if measured not in chosen][: _ROWS - len(chosen)]
+    return sorted(chosen, key=lambda measured: measured.error)
+
+
+def _row(measured: Measured) -> dict[str, str]:
+    return {
+        "label": measured.candidate.label,
+        "steps": str(measured.candidate.method.number_of_evaluations),
+        "seconds": f"{measured.candidate.seconds:.3g}",
+        "error": f"{measured.error:.3g}",
+        "standard_error": f"{measured.standard_error:.2g}",
+    }
+
+
+def _described(measured: Measured) -> str:
+    steps = measured.candidate.method.number_of_evaluations
+    return f"{measured.candidate.label}, {steps} steps: error {measured.error:.3g} on {measured.samples} samples"
+
+
+def _is_pictures(shape: tuple[int, ...] | None) -> bool:
+    return shape is not None and len(shape) == 3 and shape[0] in (1, 3)
+
+
+def _source(samples: Tensor) -> str:
+    """A row of pictures as the source of an image."""
+    buffer = io.BytesIO()
+    image_grid(to_pixels(samples), len(samples)).save(buffer, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _pictures(findings: Findings, wanted: Sequence[tuple[float, Measured]]) -> dict[tuple[float, str], str]:
+    """Samples of each setting, of one noise, where samples are pictures."""
+    if not _is_pictures(findings.ladder.shape):
+        return {}
+
+    def drawn(measured: Measured) -> str:
+        method = measured.candidate.method
+        result = sample(findings.ladder, method, findings.process, count=_SHOWN, seed=_SEED, progress=False)
+        return _source(result.samples)
+
+    return {(calls, measured.candidate.label): drawn(measured) for calls, measured in wanted}
+
+
+def _rows_of_pictures(
+    findings: Findings, shown: Sequence[Measured], calls: float, sources: Mapping[tuple[float, str], str]
+) -> list[dict[str, str]]:
+    if not sources:
+        return []
+    fine = Multistep(_REFERENCE)
+    reference = sample(findings.ladder, fine, findings.process, count=_SHOWN, seed=_SEED, progress=False).samples
+    first = {
+        "label": f"{findings.ladder.top}, {_REFERENCE} steps: what all others aim at",
+        "source": _source(reference),
+    }
+    return [first] + [
+        {"label": f"{m.candidate.label}: error {m.error:.3g}", "source": sources[calls, m.candidate.label]}
+        for m in shown
+    ]
+
+
+def _curves(findings: Findings, sources: Mapping[tuple[float, str], str]) -> dict[str, object]:
+    """Error against seconds of all that was tried, a colour a kind."""
+    names = {"top": f"{findings.ladder.top} alone", "level": "a lower level alone", "ladder": "several levels"}
+    data = []
+    for kind, name in names.items():
+        points = [
+            (calls, m)
+            for calls, choice in findings.choices.items()
+            for m in choice.tried
+            if m.candidate.kind == kind and np.isfinite(m.error) and m.error > 0
+        ]
+        details = [[_described(m), sources.get((calls, m.candidate.label), "")] for calls, m in points]
+        data.append(
+            {
+                "type": "scatter", "mode": "markers", "name": name, "marker": {"size": 9},
+                "x": [m.candidate.seconds for _, m in points], "y": [m.error for _, m in points],
+                "customdata": details, "hovertemplate": "%{customdata[0]}<extra></extra>",
+            }
+        )  # fmt: skip
+    return _figure(data, "Everything that was tried", "seconds a sample", "error", logarithmic="xy")
+
+
+def _calibration_plots(found: Calibration) -> dict[str, dict[str, object]]:
+    """The paper's Figure 2, differences of neighbours and what they do to the result, by noise level."""
+    names, places = found.names, list(found.places)
+    plots = {}
+    seconds = [1000 * found.seconds[name] for name in names]
+    if found.errors.shape[1]:
+        fit = found.by_errors
+        floor = 0.0 if fit is None else fit.floor
+        above = (found.errors.mean(axis=1) - floor).tolist()
+        gamma = "" if fit is None else f": γ = {fit.gamma:.2f} ({fit.interval[0]:.2f} to {fit.interval[1]:.2f})"
+        data = [{"type": "scatter", "mode": "lines+markers+text", "x": seconds, "y": above, "text": list(names),
+                 "textposition": "top right", "name": "levels"}]  # fmt: skip
+        title = f"Error above a floor of {floor:.3g}{gamma}"
+        plots["scaling"] = _figure(data, title, f"ms a call of {found.batch}", "squared error", logarithmic="xy")
+    rows = found.variances(names)[1:]
+    data = [
+        {"type": "scatter", "x": places, "y": np.sqrt(row).tolist(), "name": f"{name} from the level below"}
+        for name, row in zip(names[1:], rows, strict=True)
+    ]
+    plots["differences"] = _figure(
+        data, "How far neighbouring levels are apart", "noise level λ (time)", "root mean square", logarithmic="y"
+    )
+    if np.isfinite(found.sensitivity).any():
+        data = [{"type": "scatter", "x": places, "y": found.sensitivity.tolist(), "name": "S"}]
+        plots["sensitivity"] = _figure(data, "How far an error there carries", "noise level λ (time)", "S")
+    return plots
+
+
+def _figure(
+    data: Sequence[Mapping[str, object]], title: str, x: str, y: str, logarithmic: str = ""
+) -> dict[str, object]:
+    def axis(name: str, label: str) -> dict[str, object]:
+        return {"title": {"text": label}, "type": "log" if name in logarithmic else "linear"}
+
+    return {"data": list(data), "layout": {"title": {"text": title}, "xaxis": axis("x", x), "yaxis": axis("y", y)}}
