@@ -30,6 +30,7 @@ SHORTER = {
     "docs/langevin.md": {"horizon=1024.0": "horizon=32.0", "steps=8192": "steps=128", "burn_in=200": "burn_in=4"},
     "docs/models-of-diffusers.md": {"shape=(16, 128, 128)": "shape=(4, 8, 12)", "(16, 21, 60, 104)": "(4, 2, 4, 6)"},
     "docs/picard.md": {"Picard(60": "Picard(6"},
+    "docs/speculative.md": {"Speculative(40": "Speculative(6", "Speculative(10": "Speculative(4"},
     "docs/quick-start.md": {"steps=40": "steps=8", "calls=(40, 20)": "calls=(8, 4)"},
 }
 

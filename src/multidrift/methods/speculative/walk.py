@@ -56,9 +56,9 @@ class Speculative(GridMethod):
     level everything is accepted, and the path is Euler's with the same noise, bit for bit. Needs noise (η > 0, or
     Langevin dynamics). It keeps all points: 6N + 1 states, 3N more for every further drafter.
 
-    Raises MultidriftError on a process without noise, windows below 1, and drafters that the ladder does not have or
-    that are its top level. Source: De Bortoli et al. 2025, arXiv 2501.05370; drafts of a ladder with the held
-    difference are ours.
+    Raises MultidriftError on a process without noise, `grad=True`, windows below 1, and drafters that the ladder does
+    not have or that are its top level. Source: De Bortoli et al. 2025, arXiv 2501.05370; drafts of a ladder with the
+    held difference are ours.
     """
 
     steps_are_gaussian: ClassVar[bool] = True
@@ -172,6 +172,8 @@ class Speculative(GridMethod):
 
     def walk(self, run: Run) -> Iterator[State]:
         """Rounds of drafting and verifying, then the last evaluation of a diffusion."""
+        smooth = "False: what is accepted jumps, and has no derivative; Euler has the same law"
+        require(not run.evaluator.grad, "grad", run.evaluator.grad, smooth)
         points = Points(run, np.ones_like(run.times))
         top, front, windows = self._chains(points), points.front, Windows(self.window, points.count)
         rounds = np.zeros(points.count, dtype=np.intp)
