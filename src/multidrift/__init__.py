@@ -11,6 +11,7 @@ from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.gradient import LangevinDrift, potential
 from multidrift.drifts.ladder import Ladder
 from multidrift.generation.generate import Generation, generate
+from multidrift.generation.metrics import Estimate, Metrics
 from multidrift.generation.read import read_samples, verify_samples
 from multidrift.methods.advice import PlanWarning
 from multidrift.methods.catalogue import method_from_dict
@@ -59,6 +60,7 @@ __all__ = [
     "Denoiser",
     "Diffusion",
     "DriftCovariance",
+    "Estimate",
     "Euler",
     "Forecast",
     "GaussianDenoiser",
@@ -72,6 +74,7 @@ __all__ = [
     "LogisticRegression",
     "MemorisedPlan",
     "Method",
+    "Metrics",
     "MultidriftError",
     "Multilevel",
     "Multistep",

@@ -135,3 +135,5 @@ def test_the_command_on_two_ranks(tmp_path, capfd, monkeypatch):
     assert "000000000002.safetensors is missing" in capfd.readouterr().err
     assert command("--out", out, "--count", 0) == 2
     assert capfd.readouterr().err.startswith("error: count: got 0")
+    assert command("--out", out, "--metrics", "inception") == 2
+    assert capfd.readouterr().err.startswith("error: real: got None; --metrics inception takes a folder")

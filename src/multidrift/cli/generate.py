@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from multidrift.basics.errors import MultidriftError
+from multidrift.basics.errors import MultidriftError, require
 from multidrift.cli.choice import MethodName, chosen_method, chosen_process, named_ladder
+from multidrift.cli.target import load_target
 from multidrift.distributed.world import World
+from multidrift.evaluation.features import digit_features
 from multidrift.generation.generate import BATCH_SIZE, Generation, generate
+from multidrift.generation.metrics import Metrics, inception
 from multidrift.generation.read import verify_samples
 from multidrift.runs.plan import Plan
+from multidrift.training.digits import digits
+from multidrift.training.images import load_images
 
 
 def generate_command(
@@ -48,6 +55,13 @@ def generate_command(
     batch_size: Annotated[int, typer.Option(help="Images in one call of the network.")] = BATCH_SIZE,
     shard_size: Annotated[int | None, typer.Option(help="Images of one file.")] = None,
     file_format: Annotated[str, typer.Option("--format", help="safetensors, images or webdataset.")] = "safetensors",
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Distances to real images as samples land: digits, inception, or module:function of images."),
+    ] = None,
+    real: Annotated[
+        Path | None, typer.Option(help="metrics: the real images, a folder or .npz; digits has its own.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda: each process of a machine its own.")] = "cpu",
     *,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder, or join those who do.")] = False,
@@ -81,13 +95,34 @@ def generate_command(
     done = generate(
         networks if level is None else networks[level], chosen, out, chosen_process(networks, eta, holds), count=count,
         seed=seed, first=first, plan_seed=plan_seed, rows=rows, batch_size=batch_size, shard_size=shard_size,
-        format=file_format, resume=resume, timeout=timeout,
+        format=file_format, resume=resume, timeout=timeout, metrics=_metrics(metrics, real),
+        report=lambda estimate: console.print(f"{estimate}", highlight=False),
     )  # fmt: skip
     if world.rank == 0:
         _report(console, done)
     if done.failures:
         name, why = next(iter(done.failures.items()))
         raise MultidriftError(f"{len(done.failures)} shards failed, the first {name}: {why}; --resume tries again")
+
+
+def _metrics(name: str | None, real: Path | None) -> Metrics | None:
+    """What the options name; our digits are compared with the held-out ones."""
+    if name is None:
+        require(real is None, "real", real, "None without --metrics")
+        return None
+    if name == "digits" and real is None:
+        return Metrics(digit_features, digits().held_out)
+    if real is None:
+        raise MultidriftError(f"real: got None; --metrics {name} takes a folder or .npz of real images")
+    features: Callable[[Tensor], Tensor]
+    match name:
+        case "digits":
+            features = digit_features
+        case "inception":
+            features = inception()
+        case _:
+            features = load_target(name)
+    return Metrics(features, load_images(real).float() / 127.5 - 1)
 
 
 def _own_device(device: str, world: World) -> str:
@@ -105,4 +140,6 @@ def _report(console: Console, done: Generation) -> None:
     for name, calls in done.calls.items():
         table.add_row(name, f"{calls:g}")
     console.print(table)
+    if done.metrics is not None:
+        console.print(f"{done.metrics}", highlight=False)
     console.print(f"{done.worked:.1f} s of work by all processes; {len(done.failures)} failures; in {done.folder}")

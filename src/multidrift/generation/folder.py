@@ -22,7 +22,7 @@ from multidrift.generation.job import FORMAT, KIND, Shard
 
 Values: TypeAlias = dict[str, object]
 
-_MANIFEST, _SHARDS, _WORK = "manifest.json", "shards", ".work"
+_MANIFEST, _SHARDS, _FEATURES, _WORK = "manifest.json", "shards", "features", ".work"
 _RESULTS = "result"  # the key of the manifest that is no setting
 
 
@@ -35,6 +35,10 @@ class Folder:
     @property
     def leases(self) -> Path:
         return self.path / _WORK / "leases"
+
+    @property
+    def features(self) -> Path:
+        return self.path / _FEATURES
 
     def file(self, shard: Shard) -> Path:
         """Where a shard lies once it is whole."""
@@ -58,7 +62,7 @@ class Folder:
             shutil.rmtree(self.path / _WORK / "failures", ignore_errors=True)
 
     def _check(self, settings: Mapping[str, object], *, resume: bool) -> None:
-        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in (_MANIFEST, _SHARDS, _WORK))
+        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in (_MANIFEST, _SHARDS, _FEATURES, _WORK))
         if foreign or not (self.path / _MANIFEST).is_file():
             if not foreign and [p.name for p in self.path.iterdir()] == [_WORK]:
                 return  # stopped before its first file was there

@@ -6,14 +6,15 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.distributed.world import World, agree, joined
@@ -21,13 +22,13 @@ from multidrift.drifts.model import AnyModel
 from multidrift.generation.folder import Folder
 from multidrift.generation.formats import format_named
 from multidrift.generation.job import Job, Shard
+from multidrift.generation.metrics import Estimate, Metrics, Tally
 from multidrift.generation.progress import Progress
 from multidrift.generation.rows import Encoder, read_rows
 from multidrift.generation.worker import Leases, Worker
 from multidrift.methods.method import Method
 from multidrift.processes.process import Process
 from multidrift.runs.plan import Plan
-from multidrift.runs.result import Result
 
 BATCH_SIZE = 64
 
@@ -39,6 +40,7 @@ class Generation:
     - `folder`: where it lies, for `read_samples`; `count`: samples that are there, of `wanted`
     - `calls`: rows passed to each level, per sample; `seconds`: wall time of this call; `worked`: seconds that all
       processes spent on shards, those of earlier attempts included
+    - `metrics`: of all samples that are there, on the first rank, where they were asked for
     - `failures`: shards that could not be drawn, by name, and why; a run with `resume` tries them again
     """
 
@@ -49,6 +51,7 @@ class Generation:
     seconds: float
     worked: float
     failures: Mapping[str, str] = field(default_factory=dict)
+    metrics: Estimate | None = None
 
 
 def generate(
@@ -72,6 +75,8 @@ def generate(
     resume: bool = False,
     lease_seconds: float = 30.0,
     timeout: float = 300.0,
+    metrics: Metrics | None = None,
+    report: Callable[[Estimate], None] | None = None,
     progress: bool | None = None,
 ) -> Generation:
     """Draw `count` samples into the folder `out`, alone or as one of the processes that torchrun started.
@@ -91,6 +96,8 @@ def generate(
     - `resume`: go on where earlier processes stopped; they must have been asked for the same
     - `lease_seconds`: after so many without a sign of life a worker of another machine is taken for dead (one of this
       machine at once); `timeout`: seconds to wait for the other processes at the start
+    - `metrics`: how far samples are from real ones, as they land; `report(estimate)` is called on the first rank each
+      time that their number has doubled
     - the other arguments are those of `md.sample`
 
     Returns once every shard is there or has failed. Raises MultidriftError, before anything is drawn, on arguments that
@@ -112,22 +119,27 @@ def generate(
         agree(settings)
         _begin(folder, settings, world, resume=resume or _restarted())
     bar = Progress(folder, job, wanted=world.rank == 0 and (sys.stderr.isatty() if progress is None else progress))
-    worker = Worker(
-        job,
-        folder,
-        Leases(folder.leases, lease_seconds),
-        world.rank / world.size,
-        landed=_nothing_more,
-        watch=bar.watch,
-    )
+    tally = None if metrics is None else Tally(metrics, folder, job.format)
+
+    def landed(shard: Shard, samples: Tensor) -> None:
+        if tally is not None:
+            tally.landed(shard, samples)
+
+    def put() -> None:
+        news = tally.news() if tally is not None and report is not None and world.rank == 0 else None
+        if news is not None and report is not None:
+            report(news)
+
+    worker = Worker(job, folder, Leases(folder.leases, lease_seconds), world.rank / world.size, landed, put, bar.watch)
     try:
         with bar:
             worker.work()
     except RuntimeError as error:  # torch's own
         raise MultidriftError(f"model: {error}") from error
     failures = folder.failures()
+    estimate = tally.estimate() if tally is not None and world.rank == 0 else None
     folder.finish(settings, len(job.shards))
-    return _summary(folder, job, failures, time.perf_counter() - started)
+    return replace(_summary(folder, job, failures, time.perf_counter() - started), metrics=estimate)
 
 
 def _count(count: int | None, rows: int | None) -> int:
@@ -154,11 +166,6 @@ def _begin(folder: Folder, settings: Mapping[str, object], world: World, *, resu
 def _restarted() -> bool:
     """Whether torchrun has started these workers again after one of them failed."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-
-
-def _nothing_more(shard: Shard, result: Result) -> dict[str, object]:
-    del shard, result
-    return {}
 
 
 def _summary(folder: Folder, job: Job, failures: Mapping[str, str], seconds: float) -> Generation:

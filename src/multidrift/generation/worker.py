@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
+from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError
 from multidrift.generation.folder import Folder
@@ -57,15 +58,16 @@ class Leases:
 class Worker:
     """Draws shards of a job into a folder until none is left that nobody else draws.
 
-    - `place`: where in the job it begins to look, in [0, 1); `landed(shard, result)` is called for each that it draws,
-      and may give more for its record; `watch()` at every step and while it waits
+    - `place`: where in the job it begins to look, in [0, 1); `landed(shard, samples)` is called for each that it has
+      drawn, `put()` when that is in its place, `watch()` at every step and while it waits
     """
 
     job: Job
     folder: Folder
     leases: Leases
     place: float
-    landed: Callable[[Shard, Result], dict[str, object]]
+    landed: Callable[[Shard, Tensor], None]
+    put: Callable[[], None]
     watch: Callable[[], None]
 
     def work(self) -> None:
@@ -94,10 +96,11 @@ class Worker:
         record: dict[str, object] = {
             "seconds": result.seconds,
             "calls": {name: calls * shard.count for name, calls in result.calls.items()},
-            **self.landed(shard, result),
         }
         samples = result.samples.detach().cpu()
+        self.landed(shard, samples)
         self.folder.put(shard, lambda path: self.job.format.write(path, samples, shard.first), record)
+        self.put()
 
     def _free(self) -> Iterator[Shard]:
         """Shards that this worker is to draw, each under its lease while the caller has it."""
