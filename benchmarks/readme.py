@@ -14,6 +14,7 @@ import typer
 
 from benchmarks import grids, overview
 from benchmarks.langevin import report as langevin_report
+from benchmarks.multilevel import problems_report
 from benchmarks.multilevel import report as multilevel_report
 from benchmarks.overhead import report as overhead_report
 from benchmarks.parallel import report as parallel_report
@@ -78,6 +79,7 @@ def noise() -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "levels": levels,
     "gamma": gamma,
+    "problems": problems_report.table,
     "half-precision": half_precision,
     "noise": noise,
     "overhead": overhead_report.table,

@@ -1,0 +1,46 @@
+"""The table of benchmarks.multilevel.problems."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.bootstrap import Errors, Statistic, ratio
+from benchmarks.tables import results, rows
+
+OURS = ("LadderMultistep, fitted", "LadderMultistep, closed form")
+PROCESSES = {1.0: "SDE", 0.0: "ODE"}
+
+
+def table() -> str:
+    """The best other method's error over ours, by problem and budget, in the median and in the mean."""
+    record = results("multilevel-problems")
+    entries = record["entries"]
+    budgets = sorted({e["budget"] for e in entries})
+    lines = []
+    for eta, process in PROCESSES.items():
+        for problem in dict.fromkeys(e["problem"] for e in entries):
+            for ours in OURS:
+                cells = []
+                for budget in budgets:
+                    here = {
+                        e["label"]: Errors(np.array([e["errors"]]))
+                        for e in entries
+                        if (e["eta"], e["problem"], e["budget"]) == (eta, problem, budget)
+                    }
+                    cells.append(", ".join(_best(here, ours, statistic) for statistic in ("median", "mean")))
+                lines.append([f"{process}, {problem}", ours.split(", ")[1], *cells])
+    header = ["problem", "coefficients", *(f"{budget} calls" for budget in budgets)]
+    about = (
+        "Each cell: in the median, in the mean; above 1 ours is nearer. The other methods are diffusers' two solvers "
+        f"of the process on four grids and Multistep on two; {record['count']} samples. Bold: "
+        "the 95% interval over samples lies above 1."
+    )
+    return f"{rows(header, lines)}\n\n{about}"
+
+
+def _best(here: dict[str, Errors], ours: str, statistic: Statistic) -> str:
+    """The error of the best other method over ours; bold where the interval lies above 1."""
+    others = [errors for label, errors in here.items() if label not in OURS]
+    least = min(others, key=lambda errors: errors.of(statistic))
+    value, low, _ = ratio(least, here[ours], statistic)
+    return f"**{value:.2g}**" if low > 1 else f"{value:.2g}"
