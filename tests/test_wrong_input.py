@@ -177,7 +177,7 @@ CALLS = {
     "shared": (md.shared, {}, {"value": (3, [1.0], None)}),
 }  # fmt: skip
 ROWS = [
-    pytest.param(call, good, argument, value, id=f"{name}-{argument}-{str(value)[:24]}")
+    pytest.param(call, good, argument, value, id=f"{name}-{argument}-{str(value)[:24].split(' at 0x')[0]}")
     for name, (call, good, wrong) in CALLS.items()
     for argument, values in wrong.items()
     for value in values
