@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import typer
 
-from benchmarks import grids, ladder, noise
+from benchmarks import grids, ladder, noise, theorem
 from benchmarks.langevin import measure as langevin
 from benchmarks.multilevel import measure as multilevel
 from benchmarks.overhead import measure as overhead
@@ -20,6 +20,7 @@ def main() -> None:
     overhead.main()
     grids.main()
     ladder.main()
+    theorem.main()
     multilevel.main()
     substeps.main()
     langevin.main(peers=all(find_spec(name) for name in ("jax", "diffrax", "blackjax")))

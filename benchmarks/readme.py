@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import grids, overview
+from benchmarks import grids, overview, theorem
 from benchmarks.langevin import report as langevin_report
 from benchmarks.multilevel import problems_report
 from benchmarks.multilevel import report as multilevel_report
@@ -91,6 +91,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     **poisson_report.SECTIONS,
     **langevin_report.SECTIONS,
     **grids.SECTIONS,
+    **theorem.SECTIONS,
 }
 
 

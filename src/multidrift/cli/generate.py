@@ -23,6 +23,8 @@ from multidrift.runs.plan import Plan
 from multidrift.training.digits import digits
 from multidrift.training.images import load_images
 
+_LOADING = 600.0  # seconds that a module of features may take to load its weights, and each call of it
+
 
 def generate_command(
     out: Annotated[Path, typer.Option(help="The folder: new, or with --resume one that was begun.")],
@@ -121,7 +123,7 @@ def _metrics(name: str | None, real: Path | None) -> Metrics | None:
         case "inception":
             features = inception()
         case _:
-            features = load_target(name)
+            features = load_target(name, _LOADING)
     return Metrics(features, load_images(real).float() / 127.5 - 1)
 
 

@@ -83,12 +83,17 @@ def write_page(findings: Findings, path: Path, title: str, command: str) -> None
 
 
 def distinct(tried: Sequence[Measured]) -> list[Measured]:
-    """Five settings: the best, then the best of each kind and method that is not there yet, in order of error."""
-    found: dict[tuple[str, str], Measured] = {}
+    """Five settings in order of error: the best of each kind, then of each other method, then the next best."""
+    by_kind: dict[str, Measured] = {}
+    by_method: dict[tuple[str, str], Measured] = {}
     for measured in tried:
-        found.setdefault((measured.candidate.kind, type(measured.candidate.method).__name__), measured)
-    chosen = list(found.values())[:_ROWS]
-    chosen += [measured for measured in tried if measured not in chosen][: _ROWS - len(chosen)]
+        kind = measured.candidate.kind
+        by_kind.setdefault(kind, measured)
+        by_method.setdefault((kind, type(measured.candidate.method).__name__), measured)
+    chosen: list[Measured] = []
+    for measured in (*by_kind.values(), *by_method.values(), *tried):
+        if measured not in chosen and len(chosen) < _ROWS:
+            chosen.append(measured)
     return sorted(chosen, key=lambda measured: measured.error)
 
 
