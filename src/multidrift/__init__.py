@@ -2,7 +2,7 @@
 
 from multidrift import distributed, integrations, schedules
 from multidrift.basics.errors import MultidriftError
-from multidrift.basics.version import __version__
+from multidrift.basics.version import __version__ as __version__
 from multidrift.drifts import conventions
 from multidrift.drifts.conditioning import shared
 from multidrift.drifts.covariance import DriftCovariance
@@ -96,7 +96,6 @@ __all__ = [
     "Transitions",
     "Underdamped",
     "Worth",
-    "__version__",
     "allocate",
     "auto",
     "breast_cancer_posterior",

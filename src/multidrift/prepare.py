@@ -42,20 +42,20 @@ class Arguments:
 
     model: AnyModel
     method: Method | Plan
-    process: Process | None
-    count: int | None
-    seed: int | Sequence[int]
-    first: int | Sequence[int]
-    start: Tensor | None
-    velocities: Tensor | None
-    shape: Sequence[int] | None
-    plan_seed: int
-    conditioning: Mapping[str, object] | None
-    batch_size: int | None
-    memory_limit: float | None
-    device: torch.device | str | None
-    dtype: torch.dtype
-    grad: bool
+    process: Process | None = None
+    count: int | None = None
+    seed: int | Sequence[int] = 0
+    first: int | Sequence[int] = 0
+    start: Tensor | None = None
+    velocities: Tensor | None = None
+    shape: Sequence[int] | None = None
+    plan_seed: int = 0
+    conditioning: Mapping[str, object] | None = None
+    batch_size: int | None = None
+    memory_limit: float | None = None
+    device: torch.device | str | None = None
+    dtype: torch.dtype = torch.float32
+    grad: bool = False
     evaluate: Evaluate | None = None
 
 

@@ -215,21 +215,33 @@ def steps(
 
     Arguments as in `sample`; they are checked before this returns.
     """
-    walked, run = prepare(
-        Arguments(
-            model=model, method=method, process=process, count=count, seed=seed, first=first, start=start,
-            velocities=velocities, shape=shape, plan_seed=plan_seed, conditioning=conditioning, batch_size=batch_size,
-            memory_limit=memory_limit, device=device, dtype=dtype, grad=grad,
-            evaluate=evaluate,
+    return _copies(
+        own_states(
+            Arguments(
+                model=model, method=method, process=process, count=count, seed=seed, first=first, start=start,
+                velocities=velocities, shape=shape, plan_seed=plan_seed, conditioning=conditioning,
+                batch_size=batch_size, memory_limit=memory_limit, device=device, dtype=dtype, grad=grad,
+                evaluate=evaluate,
+            )
         )
     )  # fmt: skip
+
+
+def own_states(given: Arguments) -> Generator[State]:
+    """The loop with the walk's own tensors: what is written into a state goes on from there."""
+    walked, run = prepare(given)
     return _to_the_end(walked, run)
 
 
 def _to_the_end(method: Method, run: Run) -> Generator[State]:
-    for state in _walk(method, run):
-        yield state.copy()
+    yield from _walk(method, run)
     run.read_guards()
+
+
+def _copies(states: Generator[State]) -> Generator[State]:
+    with contextlib.closing(states):
+        for state in states:
+            yield state.copy()
 
 
 def _walk(method: Method, run: Run) -> Generator[State]:

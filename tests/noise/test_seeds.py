@@ -19,7 +19,7 @@ def test_seeds_out_of_range_are_refused(denoiser, seed):
     takes = "it takes an integer from −2⁶³ to 2⁶⁴ − 1"
     with pytest.raises(md.MultidriftError, match=f"^seed: got .*{takes}"):
         md.sample(denoiser, md.Euler(4), seed=seed)
-    with pytest.raises(md.MultidriftError, match=f"^seed: got .*{takes}"):
+    with pytest.raises(md.MultidriftError, match=f"^seed.1.: got .*{takes}"):
         md.sample(denoiser, md.Euler(4), seed=[1, seed])
     with pytest.raises(md.MultidriftError, match=f"plan_seed: got .*{takes}"):
         md.sample(denoiser, md.PoissonMidpoint(4), plan_seed=seed)
@@ -44,7 +44,7 @@ def test_numbers_of_samples_end_where_they_would_repeat(denoiser):
         md.sample(denoiser, md.Euler(4), first=2**63 - 2, count=3)
 
 
-@pytest.mark.parametrize("given", [{"shape": ()}, {"shape": (0,)}, {"start": torch.zeros(3)}])
+@pytest.mark.parametrize("given", [{"shape": ()}, {"start": torch.zeros(3)}])
 def test_a_sample_has_a_dimension(given):
     with pytest.raises(
         md.MultidriftError, match="shape: got .* it takes one sample's shape, of at least one dimension"

@@ -73,9 +73,9 @@ def test_a_draw_is_the_run_that_the_method_makes():
 
 def test_networks_are_differentiated_too(small):
     """A convolution: the tangents of a run are its finite differences at fixed firings."""
-    schedule = md.schedules.ddpm()
+    schedule, network = md.schedules.ddpm(), small.double()
     levels = [
-        md.Denoiser(lambda x, t, s=s: s * small.double()(x, t), schedule, "sample", name=n, shape=(1, 4, 4))
+        md.Denoiser(lambda x, t, s=s: s * network(x, t), schedule, "sample", name=n, shape=(1, 4, 4))
         for n, s in (("a", 0.8), ("b", 1.0))
     ]
     ladder = md.Ladder(levels, costs=Costs({"a": 1.0, "b": 8.0}, 1, "?"))

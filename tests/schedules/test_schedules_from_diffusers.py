@@ -119,7 +119,7 @@ def test_noise_added_to_unscaled_data():
         (lambda: md.schedules.from_diffusers(diffusers.TCDScheduler()), "scheduler: got TCDScheduler, made for"),
         (lambda: md.schedules.from_diffusers(diffusers.IPNDMScheduler()), "got IPNDMScheduler, whose noise cannot"),
         (lambda: md.schedules.from_diffusers(CHAINS[0], shift=3.0), "shift: got 3.0; it takes None with DDPMScheduler"),
-        (lambda: md.schedules.flow(shift=0.0), "shift: got 0.0; it takes a positive number, 1 for none"),
+        (lambda: md.schedules.flow(shift=0.0), "shift: got 0.0; it takes a positive number"),
         (
             lambda: md.schedules.from_diffusers(diffusers.EulerDiscreteScheduler(timestep_type="continuous")),
             "timestep_type='continuous'",

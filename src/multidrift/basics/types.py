@@ -43,4 +43,6 @@ Index: TypeAlias = Annotated[int, Ge(0), Lt(1 << 63), Takes("an integer of at le
 Indices: TypeAlias = Annotated[Index | Sequence[Index], Takes("an integer of at least 0, or one for each seed")]
 Dimensions: TypeAlias = Sequence[Count]
 Seed: TypeAlias = Annotated[int, Ge(-(1 << 63)), Lt(1 << 64), Takes("an integer from −2⁶³ to 2⁶⁴ − 1")]
-Seeds: TypeAlias = Annotated[Seed | Sequence[Seed], Takes("an integer, or a list of one for each sample")]
+Seeds: TypeAlias = Annotated[
+    Seed | Sequence[Seed], Takes("an integer from −2⁶³ to 2⁶⁴ − 1, or a list of one for each sample")
+]

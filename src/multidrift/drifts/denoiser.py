@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
-from multidrift.basics.types import Dimensions, Positive
+from multidrift.basics.types import Dimensions, Positive, Takes
 from multidrift.drifts.affine import affine, on_device
 from multidrift.drifts.diffusers.read import Clip, Reading, read
 from multidrift.drifts.diffusers.source import source_of
@@ -23,10 +23,11 @@ from multidrift.drifts.guider import Guider, GuiderLayer
 from multidrift.drifts.layer import Layer
 from multidrift.drifts.transform import Function, Transform
 from multidrift.processes.predictions import Prediction, conversion
-from multidrift.schedules.diffusers import is_scheduler
 from multidrift.schedules.schedule import Schedule
 
 _TINY = np.finfo(np.float64).tiny
+
+_SCHEDULE = Takes("a schedule of md.schedules, such as md.schedules.from_diffusers(scheduler)")
 
 
 class Denoiser(Drift):
@@ -48,15 +49,15 @@ class Denoiser(Drift):
     def __init__(
         self,
         net: Network,
-        schedule: Schedule | None = None,
+        schedule: Annotated[Schedule | None, _SCHEDULE] = None,
         predicts: Prediction = "epsilon",
         clip: Positive | None = None,
         name: str = "model",
         shape: Dimensions | None = None,
         modules: Sequence[torch.nn.Module] | None = None,
     ) -> None:
-        _refuse_parts_of_pipelines(net, schedule)
-        require(schedule is not None, "schedule", schedule, "a schedule of md.schedules")
+        _refuse_pipeline(net)
+        require(schedule is not None, "schedule", schedule, _SCHEDULE.text)
         assert schedule is not None
         self.net, self.predicts, self.clip, self.name = net, predicts, clip, name
         self._schedule = schedule
@@ -132,7 +133,7 @@ class Denoiser(Drift):
         States are scaled to what it was trained on, so that networks of different schedules, of a flow and of a DDPM
         chain too, make one ladder. Beyond the noise levels it knows it is asked at the nearest of them.
         """
-        require(isinstance(schedule, Schedule), "schedule", schedule, "a schedule of md.schedules")
+        require(isinstance(schedule, Schedule), "schedule", schedule, _SCHEDULE.text)
         if schedule == self.schedule:
             return self
         require(not self.layers, "on", self, "a denoiser without guidance or transforms, which come after it")
@@ -262,17 +263,12 @@ class _Matched(Denoiser):
         return self.inner.converted(state, said, matched, "sample", clipped=False)
 
 
-def _refuse_parts_of_pipelines(net: object, schedule: object) -> None:
-    """Say what to call where a pipeline or a scheduler of diffusers was given in the place of a network or schedule."""
+def _refuse_pipeline(net: object) -> None:
+    """Say what to call where a pipeline of diffusers was given in the place of a network."""
     if hasattr(net, "scheduler") and (hasattr(net, "unet") or hasattr(net, "transformer")):
         raise MultidriftError(
             f"net: got {type(net).__name__}, a pipeline; it takes a network. "
             "md.Denoiser.from_diffusers(pipeline) makes a Denoiser of a pipeline"
-        )
-    if is_scheduler(schedule):
-        raise MultidriftError(
-            f"schedule: got {type(schedule).__name__}; it takes a schedule of md.schedules: "
-            "md.schedules.from_diffusers(scheduler), or md.Denoiser.from_diffusers(net, scheduler)"
         )
 
 

@@ -245,8 +245,7 @@ class Ladder:
         return iter(self._levels.values())
 
     def __repr__(self) -> str:
-        kind = self.schedule.kind if self.schedule else "Langevin"
-        return f"Ladder({', '.join(self.names)}; {kind}, shape={self.shape})"
+        return f"Ladder({', '.join(self.names)}; {getattr(self.schedule, 'kind', 'Langevin')}, shape={self.shape})"
 
     @property
     def top(self) -> str:
@@ -271,9 +270,8 @@ class Ladder:
         the noise has another scale than the top level's where the signal is weak (a wrong `predicts`, usually).
         `conditioning` is as for `md.sample` of 3 samples (Langevin drifts: 2).
         """
-        size = tuple(shape) if shape is not None else self.shape
-        require(size is not None, "shape", shape, "one sample's shape, as no level knows it")
-        assert size is not None
+        require(shape is not None or self.shape is not None, "shape", shape, "one sample's shape, as no level knows it")
+        size = tuple(shape or self.shape or ())
         if self.schedule is None:
             self._check_gradients(size, _whole(conditioning, 2))
             return
@@ -304,12 +302,11 @@ class Ladder:
         generator = torch.Generator().manual_seed(0)
         normal = torch.randn((len(times), *shape), generator=generator).to(level.device or "cpu")
         assert self.schedule is not None
-        sigma = torch.from_numpy(self.schedule.sigma(times)).to(normal)
-        x = normal * aligned(sigma, normal)
+        x = normal * aligned(torch.from_numpy(self.schedule.sigma(times)).to(normal), normal)
         with torch.no_grad(), evaluation_mode([level]):
             noise = level.predict(x, times, "epsilon", conditioning)
-        if not bool(torch.isfinite(noise).all()):
-            raise MultidriftError(f"level {level.name}: its output is not finite at some of t = {times.tolist()}")
+        good = bool(torch.isfinite(noise).all())
+        require(good, f"level {level.name}", "an output that is not finite", f"finite ones at t = {times.tolist()}")
         return noise
 
 

@@ -168,8 +168,10 @@ def _read_weights(content: Mapping[str, object], steps: int, levels: int, sample
     fired = cast("list[list[list[int]]]", entry(content, "firings", list[list[list[Index]]], "plan"))
     values = cast("list[list[list[float]]]", entry(content, "weights", list[list[list[float]]], "plan"))
     draws = 1 if samples is None else samples
-    require(len(fired) == len(values) == draws, "firings", f"{len(fired)} draws", f"{draws}, with weights for each")
-    weights = np.zeros((draws, steps, levels))
+    # What fires within a step follows from keys: a plan of such draws has one table for all of its samples.
+    good = len(fired) == len(values) and len(fired) in (1, draws)
+    require(good, "firings", f"{len(fired)} draws", f"{draws}, with weights for each")
+    weights = np.zeros((len(fired), steps, levels))
     for draw, (at_levels, of_levels) in enumerate(zip(fired, values, strict=True)):
         require(len(at_levels) == len(of_levels) == levels, "firings", len(at_levels), f"{levels} levels")
         for k, (at, of) in enumerate(zip(at_levels, of_levels, strict=True)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
@@ -13,7 +13,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.types import Count, Dimensions, NotNegative, Seed
 from multidrift.drifts.conditioning import check_conditioning
 from multidrift.drifts.model import AnyModel
 from multidrift.methods.method import Method
@@ -48,24 +50,22 @@ class Sampler:
     Raises MultidriftError on a model and a method that do not fit.
     """
 
+    @checked
     def __init__(
         self,
         model: AnyModel,
         method: Method,
         process: Process | None = None,
         *,
-        shape: Sequence[int] | None = None,
-        plan_seed: int = 0,
-        batch_size: int | None = None,
+        shape: Dimensions | None = None,
+        plan_seed: Seed = 0,
+        batch_size: Count | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
-        max_rows: int = 64,
-        max_waiting: int = 1024,
-        wait: float = 0.005,
+        max_rows: Count = 64,
+        max_waiting: Count = 1024,
+        wait: NotNegative = 0.005,
     ) -> None:
-        for name, value in (("max_rows", max_rows), ("max_waiting", max_waiting)):
-            require(type(value) is int and value >= 1, name, value, "an integer of at least 1")
-        require(wait >= 0, "wait", wait, "a number of seconds")
         self.model, self.method, self.process, self.shape = model, method, process, shape
         self.plan_seed, self.batch_size, self.device, self.dtype = plan_seed, batch_size, device, dtype
         self.max_rows, self.max_waiting, self.wait = max_rows, max_waiting, wait

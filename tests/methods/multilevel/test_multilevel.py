@@ -339,7 +339,7 @@ def test_bad_settings(ladder, settings, message):
         ({}, "calls: got None; it takes one number a level"),
         ({"calls": (5, 5), "probabilities": (1.0, 1.0)}, "calls: got"),
         ({"calls": "80,20"}, "calls: got '80,20'; it takes None or a list of numbers"),
-        ({"calls": (5, None)}, r"calls.1.: got None; it takes a finite number"),
+        ({"calls": (5, None)}, r"calls: got \(5, None\); it takes None or a list of numbers"),
         ({"calls": (5, 5), "draws": "stratified"}, "draws: got 'stratified'; it takes independent"),
         ({"calls": (5, 5), "order": 3}, "order: got 3; it takes 1 or 2"),
     ],

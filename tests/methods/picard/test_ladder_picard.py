@@ -296,7 +296,7 @@ def test_the_gaussian_is_kept_with_a_ladder(tmp_path):
         ([0.0, 0.0], np.eye(3), r"covariance: got \(3, 3\); it takes a number, shape \(2,\) or \(2, 2\)"),
         ([0.0, 0.0], [[1.0, 0.5], [0.0, 1.0]], "covariance: got 'a matrix'; it takes a symmetric one"),
         ([0.0, 0.0], [-1.0, 1.0], "covariance: got -1.0; it takes no negative variances"),
-        ([0.0, np.nan], 1.0, "covariance: got .*; it takes finite mean and covariance"),
+        ([0.0, np.nan], 1.0, "mean: got 'values that are not finite'; it takes finite numbers"),
     ],
 )
 def test_bad_gaussians(ddpm, mean, covariance, message):
@@ -314,5 +314,5 @@ def test_a_coarse_level_says_how_often_it_is_called():
     assert md.Picard(12, coarse=md.Coarse(("a", "b"))) == md.Picard(12, coarse=("a", "b"))
     with pytest.raises(md.MultidriftError, match="coarse_every: got 2; it takes 1 with coarse=md.Coarse"):
         md.Picard(12, coarse=md.Coarse("a", every=4), coarse_every=2)
-    with pytest.raises(md.MultidriftError, match="coarse_every: got 0; it takes an integer of at least 1"):
+    with pytest.raises(md.MultidriftError, match="^every: got 0; it takes an integer of at least 1"):
         md.Picard(12, coarse=md.Coarse("a", every=0))

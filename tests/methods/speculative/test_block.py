@@ -126,5 +126,5 @@ def test_the_mass_left_is_the_integral():
 
 
 def test_an_unknown_verification_is_refused():
-    with pytest.raises(md.MultidriftError, match="verification: got 'tree'; it takes 'step' or 'block'"):
+    with pytest.raises(md.MultidriftError, match="verification: got 'tree'; it takes step or block"):
         md.Speculative(9, verification="tree")

@@ -26,9 +26,10 @@ from multidrift.integrations.diffusers.regrid import holds_grid, on_times
 from multidrift.integrations.diffusers.turns import Turns
 from multidrift.methods.method import Method
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
+from multidrift.prepare import Arguments
 from multidrift.processes.diffusion import Diffusion
 from multidrift.runs.result import State
-from multidrift.sampling import steps
+from multidrift.sampling import own_states
 from multidrift.schedules.continuous import Flow
 from multidrift.schedules.schedule import Schedule
 
@@ -201,14 +202,10 @@ class Loop:
         run = self.settings
         process = Diffusion(self.schedule, run.eta)
         random = process.noisy or isinstance(run.method, PredictorCorrector)
-        return steps(
-            model,
-            on_times(run.method, self.times[self._first :]),
-            process,
-            count=len(start),
-            seed=run.seed(len(start)) if random else 0,
-            start=start,
-            plan_seed=run.plan_seed,
+        seed = run.seed(len(start)) if random else 0
+        method = on_times(run.method, self.times[self._first :])
+        return own_states(
+            Arguments(model=model, method=method, process=process, start=start, seed=seed, plan_seed=run.plan_seed)
         )
 
     def _like(self) -> Denoiser:
