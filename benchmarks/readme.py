@@ -80,6 +80,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "levels": levels,
     "gamma": gamma,
     "problems": problems_report.table,
+    "middle": problems_report.middle,
+    "law": problems_report.law,
     "half-precision": half_precision,
     "noise": noise,
     "overhead": overhead_report.table,

@@ -44,3 +44,30 @@ def _best(here: dict[str, Errors], ours: str, statistic: Statistic) -> str:
     least = min(others, key=lambda errors: errors.of(statistic))
     value, low, _ = ratio(least, here[ours], statistic)
     return f"**{value:.2g}**" if low > 1 else f"{value:.2g}"
+
+
+def middle() -> str:
+    """Median errors of LadderMultistep by its cheap level, paid for and for nothing."""
+    entries = results("multilevel-middle")["entries"]
+    lines = []
+    for eta, process in PROCESSES.items():
+        for budget in sorted({e["budget"] for e in entries}):
+            here = {e["label"]: e for e in entries if (e["eta"], e["budget"]) == (eta, budget)}
+            cells = [f"{np.median(e['errors']):.5f} ({e['steps']})" for e in here.values()]
+            lines.append([f"{process}, {budget} calls", *cells])
+    header = ["median error (calls of f5)", *dict.fromkeys(e["label"] for e in entries)]
+    return rows(header, lines)
+
+
+def law() -> str:
+    """Kernel and Fréchet distances at equal cost."""
+    record = results("multilevel-law")
+    lines = []
+    for entry in sorted(record["entries"], key=lambda e: (-e["eta"], e["budget"], e["kernel"][0])):
+        value, low, high = (1000 * number for number in entry["kernel"])
+        process = f"{PROCESSES[entry['eta']]}, {entry['budget']} calls"
+        lines.append([process, entry["label"], f"{value:.1f} [{low:.1f}, {high:.1f}]", f"{entry['frechet']:.1f}"])
+    value, low, high = (1000 * number for number in record["held_out"]["kernel"])
+    real = f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    lines.append(["–", "held-out digits", real, f"{record['held_out']['frechet']:.1f}"])
+    return rows(["", "method", "kernel distance ×1000 [95%]", "Fréchet distance"], lines)

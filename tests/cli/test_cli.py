@@ -12,17 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.cli.inside import run as command
 
 import multidrift as md
 from multidrift.cli.sample import MethodName
 from multidrift.methods.catalogue import METHODS
-
-
-def command(*arguments, **settings):
-    return subprocess.run(
-        [sys.executable, "-m", "multidrift.cli.app", *map(str, arguments)],
-        capture_output=True, text=True, timeout=600, check=False, **settings,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,12 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from tests.cli.inside import run
 
 from multidrift.basics.errors import MultidriftError
 from multidrift.integrations.arviz import available
@@ -61,11 +59,7 @@ def folder(tmp_path):
 
 
 def command(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "multidrift.cli.app", "langevin", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "160"},
-    )  # fmt: skip
+    return run("langevin", *arguments, cwd=folder, env={"COLUMNS": "160"})
 
 
 def kept(folder):
