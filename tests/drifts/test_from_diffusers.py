@@ -203,7 +203,7 @@ def test_ddpm_with_equal_noise(monkeypatch):
     assert (found - wanted).abs().max() < TOLERANCE * wanted.abs().max()
 
 
-@pytest.mark.parametrize("name", ["SD", "SD3", "Flux", "DiT", "Wan"])
+@pytest.mark.parametrize("name", PIPELINES)
 def test_half_precision_stays_at_its_floor(name):
     """A bfloat16 network gives what it gives in float32, up to the rounding of its own weights and layers."""
     made = tiny.FAMILIES[name]()
@@ -216,7 +216,8 @@ def test_half_precision_stays_at_its_floor(name):
     assert rounded.dtype == torch.bfloat16
     found = md.sample(rounded, md.Euler(STEPS), process, count=2, conditioning=conditioning).samples
     assert found.dtype == torch.float32
-    assert (found - wanted).norm() < 0.03 * wanted.norm()
+    # Flux embeds guidance as sines of 3500, which bfloat16 rounds by 8.
+    assert (found - wanted).norm() < (0.05 if "guidance" in name else 0.03) * wanted.norm()
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -282,9 +283,10 @@ def test_scale_model_input_is_left_out():
     assert (found - x).abs().max() < TOLERANCE * x.abs().max()
 
 
-def test_preconditioning_of_edm():
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
+def test_preconditioning_of_edm(predicts):
     """A network of EDM's schedulers, called as they call it: Heun's first half, step for step."""
-    scheduler = diffusers.EDMEulerScheduler(sigma_min=0.02, sigma_max=20.0)
+    scheduler = diffusers.EDMEulerScheduler(sigma_min=0.02, sigma_max=20.0, prediction_type=predicts)
     made = tiny.unet()
     denoiser = md.Denoiser.from_diffusers(made.net, scheduler)
     scheduler.set_timesteps(STEPS)

@@ -159,6 +159,15 @@ def test_guidance_comes_after(mixture):
         guided.on(chain)
 
 
+def test_a_matched_level_is_clipped_after_its_guidance():
+    chain, run = SCHEDULES["ddpm"], SCHEDULES["flow"]
+    net = md.Denoiser(lambda x, t, push: 0 * x + push, chain, "sample", clip=0.5, shape=(2,))
+    pushes = {"conditional": {"push": torch.full((1, 2), 0.7)}, "unconditional": {"push": torch.full((1, 2), 0.9)}}
+    found = net.on(run).guided(3.0, **pushes).predict(torch.zeros(1, 2), 0.5, "sample", {})
+    assert torch.allclose(found, torch.full((1, 2), 0.3))  # 0.9 + 3·(0.7 − 0.9)
+    assert torch.allclose(net.on(run).predict(torch.zeros(1, 2), 0.5, "sample", {"push": 0.9}), torch.tensor(0.5))
+
+
 def test_a_matched_level_is_not_saved_as_its_networks_own(tmp_path):
     made = tiny.unet()
     level = md.Denoiser.from_diffusers(made.net, made.scheduler)

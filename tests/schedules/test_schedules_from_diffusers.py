@@ -74,6 +74,12 @@ def test_flows_have_the_schedulers_shift(scheduler, shift):
     assert md.schedules.from_diffusers(scheduler, shift=7.0).shift == 7.0
 
 
+def test_a_shift_that_was_set_since():
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_shift(4.0)
+    assert md.schedules.from_diffusers(scheduler).shift == 4.0
+
+
 @pytest.mark.parametrize("kind", ["exponential", "linear"])
 def test_shift_by_resolution(kind):
     """The times of a run are those of the scheduler, given its own μ."""

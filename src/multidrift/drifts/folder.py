@@ -74,7 +74,10 @@ def write_levels(
     denoisers: dict[str, Denoiser] = {}
     for name, level in levels.items():
         if not isinstance(level, Denoiser) or not hasattr(level.net, "save_pretrained"):
-            raise MultidriftError(f"level {name}: got {type(level.net).__name__}; saving takes diffusers networks")
+            raise MultidriftError(
+                f"level {name}: got {type(level.net).__name__}; saving takes diffusers networks that are called as "
+                "net(x, t) alone; of others keep the pipelines' folders, for md.Ladder.from_diffusers"
+            )
         if level.layers:
             raise MultidriftError(
                 f"level {name}: has guidance or a transform; save the plain ladder and add them later"

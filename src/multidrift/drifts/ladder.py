@@ -72,7 +72,10 @@ class Ladder:
             raise MultidriftError(f"gaussian: has another schedule than {self.top}; a ladder has one")
         for name, level in self._levels.items():
             if level.schedule != self.schedule:
-                raise MultidriftError(f"levels: {name} has another schedule than {self.top}; a ladder has one")
+                raise MultidriftError(
+                    f"levels: {name} has another schedule than {self.top}; a ladder has one, and level.on(schedule) "
+                    "brings a level there"
+                )
             if level.shape is not None and level.shape != first[1]:
                 raise MultidriftError(f"levels: {name} has shape {level.shape}, {first[0]} has {first[1]}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from multidrift.basics.errors import MultidriftError
 from multidrift.drifts.diffusers.dit import DiT, PixArt
-from multidrift.drifts.diffusers.family import Family, Network
+from multidrift.drifts.diffusers.family import Family, Network, class_of
 from multidrift.drifts.diffusers.flux import Flux, Flux2
 from multidrift.drifts.diffusers.sana import Sana
 from multidrift.drifts.diffusers.sd3 import SD3
@@ -12,11 +12,6 @@ from multidrift.drifts.diffusers.unet import ConditionalUNet, UNet
 from multidrift.drifts.diffusers.video import CogVideoX, Wan
 
 FAMILIES: tuple[type[Family], ...] = (UNet, ConditionalUNet, DiT, PixArt, SD3, Flux, Flux2, Sana, Wan, CogVideoX)
-
-
-def class_of(network: object) -> str:
-    """The class of a network, also of one within `torch.compile`'s wrapper."""
-    return type(getattr(network, "_orig_mod", network)).__name__
 
 
 def family_of(network: Network) -> Family:

@@ -38,6 +38,8 @@ class PixArt(Family):
         if not getattr(self.network, "use_additional_conditions", False):
             return {"resolution": None, "aspect_ratio": None}
         height, width = x.shape[-2:]
-        resolution = torch.tensor([[_PIXELS * height, _PIXELS * width]], dtype=x.dtype, device=x.device)
-        aspect = torch.tensor([[height / width]], dtype=x.dtype, device=x.device)
-        return {"resolution": resolution.expand(len(x), 2), "aspect_ratio": aspect.expand(len(x), 1)}
+        sizes = [
+            torch.full((len(x), 1), float(_PIXELS * side), dtype=x.dtype, device=x.device) for side in (height, width)
+        ]
+        aspect = torch.full((len(x), 1), height / width, dtype=x.dtype, device=x.device)
+        return {"resolution": torch.cat(sizes, dim=1), "aspect_ratio": aspect}

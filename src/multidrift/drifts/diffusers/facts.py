@@ -13,8 +13,8 @@ import torch
 from safetensors import safe_open
 
 from multidrift.basics.numbers import Floats
-from multidrift.drifts.diffusers.catalogue import class_of, family_of
-from multidrift.drifts.diffusers.family import Shape
+from multidrift.drifts.diffusers.catalogue import family_of
+from multidrift.drifts.diffusers.family import Shape, class_of
 from multidrift.drifts.diffusers.source import Source
 
 # How a VAE's output becomes latents, by the names of diffusers' configs.

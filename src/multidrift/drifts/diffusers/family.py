@@ -43,7 +43,7 @@ class Family(ABC):
         self.network = network
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({type(self.network).__name__})"
+        return f"{type(self).__name__}({class_of(self.network)})"
 
     def __call__(self, x: Tensor, t: Tensor, **conditioning: object) -> Tensor:
         """The prediction at latents x [n, …] and times t [n] of the scheduler, shaped like x."""
@@ -55,7 +55,7 @@ class Family(ABC):
 
     def _check(self, conditioning: Mapping[str, object]) -> None:
         """Raise where conditioning is missing, or a text is another encoder's."""
-        kind = type(self.network).__name__
+        kind = class_of(self.network)
         for name in self.needs:
             if conditioning.get(name) is None:
                 given = ", ".join(conditioning) or "nothing"
@@ -113,8 +113,13 @@ class Family(ABC):
         """A count in the network's config."""
         value = self.setting(name)
         if not isinstance(value, int):
-            raise MultidriftError(f"model: {type(self.network).__name__}'s config has no number {name!r}")
+            raise MultidriftError(f"model: {class_of(self.network)}'s config has no number {name!r}")
         return value
+
+
+def class_of(network: object) -> str:
+    """The class of a network, also of one within `torch.compile`'s wrapper."""
+    return type(getattr(network, "_orig_mod", network)).__name__
 
 
 def without_variance(output: Tensor, x: Tensor) -> Tensor:
@@ -155,5 +160,7 @@ def _fitted(value: object, x: Tensor) -> object:
 
 
 def filled(value: object, x: Tensor) -> Tensor:
-    """A number, or a tensor of one or n numbers, as float32 [n]."""
-    return torch.as_tensor(value, dtype=torch.float32, device=x.device).expand(len(x))
+    """A number, or a tensor of one or n numbers, as float32 [n]; a number without waiting for the device."""
+    if isinstance(value, Tensor):
+        return value.to(x.device, torch.float32).expand(len(x))
+    return torch.full((len(x),), float(cast("float", value)), device=x.device)
