@@ -66,3 +66,17 @@ def test_momentum_goes_step_by_step():
         assert torch.equal(first, second)
     with accelerate(pipe, md.Picard(STEPS)), pytest.raises(md.MultidriftError, match="has momentum"):
         call(pipe, given)
+
+
+@pytest.mark.filterwarnings("ignore::multidrift.PlanWarning")
+def test_the_pipelines_own_guider_is_left_alone_and_every_level_has_another():
+    pipe, given = pipelines.modular()
+    made = []
+    own = pipe.guider
+    fresh = own.new
+    own.new = lambda: made.append(fresh()) or made[-1]
+    with accelerate(pipe, md.Multilevel(STEPS, calls=(STEPS, 4)), [copy.deepcopy(pipe.transformer)]):
+        call(pipe, given)
+    assert pipe.guider is own
+    assert own.get_state()["step"] is None
+    assert len(made) == 2
