@@ -46,6 +46,8 @@ HEAVY = {
         "sklearn",
         "arviz",
         "optuna",
+        "ray",
+        "fastapi",
     ),
 }
 FILES = sorted(SOURCE.rglob("*.py"))
