@@ -1,7 +1,7 @@
 # Every target sets up .venv by itself; it is made once and again when the requirements change.
 PYTHON ?= python3.11
 BIN := .venv/bin
-EXTRAS := diffusers,report,eval,train,arviz,docs,dev
+EXTRAS := diffusers,report,eval,train,arviz,serve,docs,dev
 
 .PHONY: demo test lint docs bench mutants clean
 
