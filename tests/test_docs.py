@@ -123,7 +123,7 @@ def test_commands_parse(page, tmp_path, monkeypatch):
 
 
 def test_commands_are_found_where_they_stand():
-    assert len(commands("README.md")) == 2
+    assert len(commands("README.md")) == 4
     assert len(commands("docs/quick-start.md")) == 6
 
 
