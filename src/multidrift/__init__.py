@@ -17,6 +17,7 @@ from multidrift.methods.advice import PlanWarning
 from multidrift.methods.catalogue import method_from_dict
 from multidrift.methods.euler import Euler
 from multidrift.methods.forecasts import forecasts
+from multidrift.methods.ladder_multistep.nodes import CellNodes
 from multidrift.methods.ladder_multistep.walk import LadderMultistep
 from multidrift.methods.ladder_multistep.weights import CellWeights
 from multidrift.methods.method import GridMethod, Method
@@ -35,6 +36,7 @@ from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration, CalibrationWarning
 from multidrift.planning.learn import LearnedPlan, learn_plan
 from multidrift.planning.memorise import MemorisedPlan, memorise_plan
+from multidrift.planning.nodes import FoundNodes, search_nodes
 from multidrift.planning.worth import Worth, worth
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.langevin import Overdamped, Underdamped
@@ -53,6 +55,7 @@ __all__ = [
     "Allocation",
     "Calibration",
     "CalibrationWarning",
+    "CellNodes",
     "CellWeights",
     "Choice",
     "Coarse",
@@ -63,6 +66,7 @@ __all__ = [
     "Estimate",
     "Euler",
     "Forecast",
+    "FoundNodes",
     "GaussianDenoiser",
     "GaussianMixture",
     "Generation",
@@ -117,6 +121,7 @@ __all__ = [
     "recommended_variant",
     "sample",
     "schedules",
+    "search_nodes",
     "shared",
     "steps",
     "verify_samples",

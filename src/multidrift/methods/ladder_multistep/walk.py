@@ -15,7 +15,7 @@ from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import GAUSSIAN, Ladder
 from multidrift.drifts.model import AnyModel, Model, as_model, process_for
-from multidrift.methods.ladder_multistep.nodes import cell_nodes
+from multidrift.methods.ladder_multistep.nodes import CellNodes, cell_nodes
 from multidrift.methods.ladder_multistep.paths import measure_covariance
 from multidrift.methods.ladder_multistep.weights import Cell, CellWeights, Factor, closed_form, fitted
 from multidrift.methods.method import GridMethod
@@ -37,7 +37,8 @@ class LadderMultistep(GridMethod):
     - `steps`: calls of the top level; `levels`: (cheap, top), names of the ladder or "gaussian", its closed form;
       (top,) alone for one network; by default the best that costs at most an eighth of the top, and the top
     - `substeps`: steps of the cheap level in a cell; 1 uses it at the nodes alone (None: 3 with noise, 1 without)
-    - `grid`: None for nodes made for this method (`cell_nodes`), or a named grid; or `times`, start and end included
+    - `grid`: None for nodes made for this method, or a named grid; or `times`, start and end included; `nodes`: where
+      those made for it lie, None: as suits their number (`md.search_nodes` finds them for a ladder)
     - `reevaluate`: let the cheap level say what correcting the state changes of the top level's D there
     - `covariance`: what coefficients are fitted to (see `fitted`); None: the ladder's own, else closed forms
     - `start`: the level that stands for A at the first time, by default the ladder's Gaussian where it has one: it is
@@ -65,17 +66,18 @@ class LadderMultistep(GridMethod):
     covariance: DriftCovariance | None = None
     start: str | None = None
     weights: CellWeights | None = None
+    nodes: CellNodes | None = None
 
     def __post_init__(self) -> None:
         covariance: object = self.covariance  # plain values, where a plan is read back
         if isinstance(covariance, Mapping):
             object.__setattr__(self, "covariance", DriftCovariance.from_dict(covariance))
-        weights: object = self.weights
-        if isinstance(weights, Mapping):
-            unknown = sorted(set(weights) - set(CellWeights.__dataclass_fields__))
-            require(not unknown, "weights", unknown, ", ".join(CellWeights.__dataclass_fields__))
-            object.__setattr__(self, "weights", CellWeights(**weights))
+        for name, settings in (("weights", CellWeights), ("nodes", CellNodes)):
+            object.__setattr__(self, name, _read(name, getattr(self, name), settings))
         super().__post_init__()
+        if self.nodes is not None:
+            named = self.grid is not None or self.times is not None
+            require(not named, "nodes", self.nodes, "None where there is a grid or times")
         require(self.number_of_evaluations >= 3, "steps", self.steps, "at least 3 calls of the top level")
         if self.levels is not None:
             names = (self.levels,) if isinstance(self.levels, str) else tuple(self.levels)
@@ -88,6 +90,7 @@ class LadderMultistep(GridMethod):
         values = super().to_dict()
         values["covariance"] = None if self.covariance is None else self.covariance.to_dict()
         values["weights"] = None if self.weights is None else asdict(self.weights)
+        values["nodes"] = None if self.nodes is None else asdict(self.nodes)
         return values
 
     @property
@@ -103,6 +106,11 @@ class LadderMultistep(GridMethod):
     def calls_at_start(self) -> bool:
         """Whether the first call of the top level is at the first time."""
         return self.levels is not None and self.start == self.levels[-1]
+
+    @property
+    def inner_nodes(self) -> int:
+        """How many nodes lie between the first time and the last, once the start is decided."""
+        return self.number_of_evaluations - (1 if self.calls_at_start else 0)
 
     def for_model(self, model: Model, process: Process | None = None) -> LadderMultistep:
         """With the levels and the start decided, and the covariance where the ladder has one for the process."""
@@ -133,21 +141,21 @@ class LadderMultistep(GridMethod):
 
     def grid_for(self, process: Process) -> Floats:
         """The first time, the nodes and the last time; of Langevin dynamics the last is a node."""
-        inner = self.number_of_evaluations - (1 if self.calls_at_start else 0)
         if self.times is not None:
             return process.nodes_through(self.times, integer=self.integer)
         if not isinstance(process, Diffusion):  # for which alone nodes were made
+            require(self.nodes is None, "nodes", self.nodes, f"None for {type(process).__name__}")
             return process.nodes(self.number_of_evaluations - 1, self.grid or process.own_grid, integer=self.integer)
         if self.grid is None:
             require(not self.integer, "integer", True, "False, or a named grid")  # noqa: FBT003
-            return cell_nodes(process, inner)
-        return process.nodes(inner + 2, self.grid, integer=self.integer)
+            return cell_nodes(process, self.inner_nodes, self.nodes)
+        return process.nodes(self.inner_nodes + 2, self.grid, integer=self.integer)
 
     def expected_calls(self, model: Model) -> dict[str, float]:
         """Of a process with noise, where `substeps` is None; a plan knows its process."""
         method = self.for_model(model)
         diffusion = model.schedule is not None
-        cells = method.number_of_evaluations - (1 if method.calls_at_start else 0)  # that are corrected
+        cells = method.inner_nodes  # that are corrected
         calls = dict.fromkeys(method.levels_of(model), 1.0)  # the Gaussian's
         calls[list(calls)[-1]] = float(method.number_of_evaluations)
         if method.cheap is not None:
@@ -250,6 +258,15 @@ class LadderMultistep(GridMethod):
         top, start = run.levels[-1], str(self.start)
         past = "" if run.process.noisy or n == 0 else start if n == 1 else top
         return start if n == 0 else top, past, "" if free or self.cheap is None else self.cheap
+
+
+def _read(name: str, value: object, settings: type[CellWeights | CellNodes]) -> object:
+    """Settings from plain values, where a plan is read back; anything else as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    known = settings.__dataclass_fields__
+    require(set(value) <= set(known), name, sorted(set(value) - set(known)), ", ".join(known))
+    return settings(**value)
 
 
 def _chosen(model: Model) -> tuple[str, ...]:
