@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.bootstrap import THRESHOLD, Errors, Statistic, ratio
-from benchmarks.multilevel.families import BUDGETS
+from benchmarks.multilevel.families import BUDGETS, GRIDS
+from benchmarks.peers import SPACINGS
 from benchmarks.record import RESULTS
 from benchmarks.tables import machine, rows
 from multidrift.report.comparison import write_figure
@@ -123,24 +124,28 @@ def budgets(wanted: Sequence[int] = BUDGETS) -> str:
     return rows(header, lines) if lines else MISSING
 
 
-def ratios(wanted: str = "") -> str:
-    """The best peer's error over that of each group (that begins so), each at its best setting by that statistic."""
+def ratios(wanted: str = "", grids: Sequence[str] = GRIDS) -> str:
+    """The best peer's error over that of each group (that begins so), each at its best setting by that statistic.
+
+    `grids`: those that peers may take.
+    """
     lines = []
     for process, name in PROCESSES.items():
         named = dict.fromkeys(s.group for s in settings(process) if s.group != PEER and s.group.startswith(wanted))
         for statistic in ("median", "mean"):
             for group in named:
-                cells = [_ratio(process, budget, group, statistic) for budget in BUDGETS]
+                cells = [_ratio(process, budget, group, statistic, grids) for budget in BUDGETS]
                 lines.append([f"{name}, {statistic}", group, *cells])
     header = ["best peer's error over that of", "", *map(str, BUDGETS)]
     return rows(header, lines) if lines else MISSING
 
 
-def _ratio(process: str, budget: int, group: str, statistic: Statistic) -> str:
+def _ratio(process: str, budget: int, group: str, statistic: Statistic, grids: Sequence[str]) -> str:
     found = groups(process, budget)
-    if PEER not in found or group not in found:
+    peers = [s for s in found.get(PEER, []) if s.grid in grids]
+    if not peers or group not in found:
         return "–"
-    peer, own = (best(found[key], statistic) for key in (PEER, group))
+    peer, own = best(peers, statistic), best(found[group], statistic)
     value, low, high = ratio(peer.errors, own.errors, statistic)
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
@@ -277,6 +282,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "budgets": budgets,
     "ratios": ratios,
     "ladder-ratios": lambda: ratios("LadderMultistep"),
+    "ladder-ratios-own-grids": lambda: ratios("LadderMultistep", list(SPACINGS)),
     "speed-up": speed_up,
     "verdict": verdict,
     "draws": draws_compared,
