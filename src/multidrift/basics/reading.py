@@ -32,7 +32,7 @@ def read_bytes(path: Path, argument: str, largest: int) -> bytes:
     size = check_file(path, argument)
     if size > largest:
         raise MultidriftError(f"{argument}: {str(path)!r} has {size:,} bytes; it takes at most {largest:,}")
-    with _reading(path, argument):
+    with reading(path, argument):
         return path.read_bytes()
 
 
@@ -57,7 +57,7 @@ def read_picture(path: Path, argument: str = "images") -> NDArray[np.uint8]:
     Raises MultidriftError, with the file's name, on what is no picture, is damaged, moves, or is a bomb.
     """
     check_file(path, argument)
-    with _reading(path, argument), warnings.catch_warnings():
+    with reading(path, argument), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, below
         with Image.open(path) as image:
             width, height = image.size
@@ -97,7 +97,7 @@ def read_arrays(path: Path, argument: str, wanted: Sequence[str] | None = None) 
     such file whatever its suffix says, and on arrays larger than half of this machine's memory.
     """
     check_file(path, argument)
-    with _reading(path, argument):
+    with reading(path, argument):
         with path.open("rb") as file:
             if file.read(len(_NPY)) == _NPY:
                 return {"": _array(file, path.stat().st_size)}
@@ -144,7 +144,7 @@ def _memory() -> float:
 
 
 @contextlib.contextmanager
-def _reading(path: Path, argument: str) -> Iterator[None]:
+def reading(path: Path, argument: str) -> Iterator[None]:
     """Whatever a decoder makes of a damaged file becomes one error with the file's name."""
     try:
         yield

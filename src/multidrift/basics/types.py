@@ -38,10 +38,15 @@ Steps: TypeAlias = Annotated[int, Ge(2), Le(MOST_STEPS), Takes(f"an integer of a
 NotNegative: TypeAlias = Annotated[float, Ge(0), Takes("a number of at least 0")]
 Positive: TypeAlias = Annotated[float, Gt(0), Takes("a positive number")]
 Size: TypeAlias = Annotated[int, Ge(1), Le(MOST_STEPS), Takes(f"an integer of at least 1, and at most {MOST_STEPS:,}")]
+Paths: TypeAlias = Annotated[int, Ge(2), Le(MOST_STEPS), Takes(f"an integer of at least 2, and at most {MOST_STEPS:,}")]
+Four: TypeAlias = Annotated[int, Ge(4), Le(MOST_STEPS), Takes(f"an integer of at least 4, and at most {MOST_STEPS:,}")]
 Share: TypeAlias = Annotated[float, Gt(0), Lt(1), Takes("a number between 0 and 1")]
 Index: TypeAlias = Annotated[int, Ge(0), Lt(1 << 63), Takes("an integer of at least 0")]
 Indices: TypeAlias = Annotated[Index | Sequence[Index], Takes("an integer of at least 0, or one for each seed")]
 Dimensions: TypeAlias = Sequence[Count]
+ShortSeed: TypeAlias = Annotated[
+    int, Ge(0), Lt(1 << 40), Takes("an integer from 0 to 2⁴⁰ − 1")
+]  # others are made of it
 Seed: TypeAlias = Annotated[int, Ge(-(1 << 63)), Lt(1 << 64), Takes("an integer from −2⁶³ to 2⁶⁴ − 1")]
 Seeds: TypeAlias = Annotated[
     Seed | Sequence[Seed], Takes("an integer from −2⁶³ to 2⁶⁴ − 1, or a list of one for each sample")

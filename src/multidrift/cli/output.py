@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.errors import keeping, require
 from multidrift.basics.files import check_writable, write_folder, write_whole, writing
 from multidrift.runs.result import Result
 
@@ -50,7 +50,7 @@ def check_new_folder(out: Path) -> None:
 
 def write_result(result: Result, out: Path, first: int) -> None:
     """A picture of all samples, an array of them, or a folder with a picture each, numbered from `first`."""
-    try:
+    with keeping(result):
         if not is_file_name(out):
             named = {f"{first + i:06d}.png": image for i, image in enumerate(result.images())}
             write_folder(out, {name: image.save for name, image in named.items()})
@@ -69,6 +69,3 @@ def write_result(result: Result, out: Path, first: int) -> None:
                 write_whole(out, lambda partial: save_file(tensors, partial))
             case _:
                 result.save(out)
-    except MultidriftError as error:
-        error.result = result
-        raise

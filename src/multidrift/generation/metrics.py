@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from multidrift.basics.checks import check_fields
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.evaluation.laws import KernelDistance, frechet_distance, kernel_distance
 from multidrift.generation.folder import Folder
@@ -63,9 +64,9 @@ class Metrics:
     real: Tensor
 
     def __post_init__(self) -> None:
-        require(callable(self.features), "features", self.features, "a function or a torch module")
-        good = isinstance(self.real, Tensor) and self.real.ndim >= 2 and len(self.real) >= 3
-        require(good, "real", tuple(getattr(self.real, "shape", ())), "real samples [m, …], or their features [m, d]")
+        check_fields(self)
+        good = self.real.ndim >= 2 and len(self.real) >= 3
+        require(good, "real", tuple(self.real.shape), "real samples [m, …], or their features [m, d]")
         if importlib.util.find_spec("torchmetrics") is None:
             raise MultidriftError("metrics: they need torchmetrics: pip install 'multidrift[eval]'")
         if self.real.ndim > 2:

@@ -77,6 +77,7 @@ class Method(ABC):
         """Expected calls of each level, per sample."""
         return {name: float(self.number_of_evaluations) for name in self.levels_of(model)}
 
+    @checked
     def cost(self, model: AnyModel) -> Cost:
         """What a run will cost, per sample; seconds are those of the batch size the ladder was measured at."""
         model = as_model(model)

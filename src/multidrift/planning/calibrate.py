@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import MOST_STEPS, MOST_VALUES, Count, Paths, ShortSeed, Size, Takes
 from multidrift.drifts.costs import Costs, machine_name, time_calls
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.drift import Drift
@@ -34,17 +39,21 @@ _OVERHEAD_STEPS = 6
 _RATES = (0.25, 2.0)  # of Euler's error, within which an estimate of it is kept
 
 
+_Calls = Annotated[int, Ge(8), Le(MOST_STEPS), Takes(f"an integer of at least 8, and at most {MOST_STEPS:,}")]
+
+
+@checked
 def calibrate(
     ladder: Ladder,
     process: Process | None = None,
-    batch: int = 64,
-    paths: int = 16,
-    seed: int = 0,
+    batch: Count = 64,
+    paths: Paths = 16,
+    seed: ShortSeed = 0,
     *,
-    steps: int = 24,
+    steps: _Calls = 24,
     images: Tensor | None = None,
     costs: Costs | None = None,
-    repeats: int = 7,
+    repeats: Size = 7,
 ) -> Calibration:
     """Measure all that a choice of method, levels and plan rests on.
 
@@ -58,14 +67,14 @@ def calibrate(
     It takes about paths·steps calls of each level, and 600 more of the top one. Raises MultidriftError on a ladder of
     one level, costs that are not finite and a ladder that does not know its sample's shape.
     """
-    require(isinstance(ladder, Ladder), "ladder", type(ladder).__name__, "an md.Ladder")
     require(len(ladder) >= 2, "ladder", ladder, "at least two levels; of one network there is nothing to compare")
-    require(type(paths) is int and paths >= 2, "paths", paths, "an integer of at least 2")
-    require(type(steps) is int and steps >= 8, "steps", steps, "an integer of at least 8")
     process = process_for(ladder, process)
     shape = ladder.shape
     if shape is None:
         raise MultidriftError("ladder: does not know its sample's shape; it takes levels made with shape=")
+    for name, rows in (("batch", batch), ("paths", paths * steps * len(ladder))):
+        values = rows * math.prod(shape)
+        require(values <= MOST_VALUES, name, rows, f"fewer: that is {values:,} values, above {MOST_VALUES:,}")
     known, spread, overhead = _costs(ladder, process, shape, batch, repeats, costs)
     levels = ladder.with_gaussian()
     times, positions, ends = top_paths(ladder, process, steps, paths, seed)
@@ -121,7 +130,7 @@ def _costs(
             f"calibrate: the seconds of {', '.join(busy)} scatter by more than a quarter, as on a busy machine; "
             "seconds taken from this calibration may be off by as much",
             CalibrationWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     known = Costs({name: statistics.median(s) for name, s in times.items()}, batch, machine_name(where))
     return known, spread, _overhead(process, shape, batch, where)

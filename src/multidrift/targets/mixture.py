@@ -28,6 +28,7 @@ class GaussianMixture:
     All results are in the dtype and on the device of their argument. Raises MultidriftError on shapes that do not fit.
     """
 
+    @checked
     def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
         share, centre, spread = (
             finite(values, name)
@@ -46,6 +47,7 @@ class GaussianMixture:
         self._axes = torch.from_numpy(vectors)
 
     @staticmethod
+    @checked
     def gaussian(mean: ArrayLike, covariance: ArrayLike) -> GaussianMixture:
         """One Gaussian, with `mean` [d] and `covariance` [d, d]."""
         centre, spread = finite(mean, "mean"), finite(covariance, "covariance")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Le
 
 from multidrift.basics.checks import check_fields
 from multidrift.basics.errors import require
-from multidrift.basics.types import Count, Index, NotNegative, Size, Takes
+from multidrift.basics.types import Count, Index, NotNegative, ShortSeed, Size, Takes
 
 _MOST = 1_000_000_000  # steps
 
@@ -22,7 +22,7 @@ class TrainingSettings:
     batch_size: Size = 64
     warmup: Index = 100
     ema_decay: NotNegative = 0.999
-    seed: Annotated[int, Ge(0), Lt(1 << 40), Takes("an integer from 0 to 2⁴⁰ − 1")] = 0
+    seed: ShortSeed = 0
     checkpoint_every: Count = 200
     half_precision: bool = True
 
