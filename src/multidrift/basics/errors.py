@@ -17,6 +17,9 @@ class MultidriftError(ValueError):
 
     result: object = None
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # one line, whatever stands in it
+
 
 @contextlib.contextmanager
 def keeping(result: object) -> Iterator[None]:

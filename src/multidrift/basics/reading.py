@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import stat
 import warnings
 import zipfile
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.memory import memory
 
 Array: TypeAlias = NDArray[np.generic]  # type: ignore[explicit-any]  # an array of any dtype
 
 _NPY = b"\x93NUMPY"
 _MOST_PIXELS = 1 << 28  # of one picture, 268 million: what is larger was made to fill the memory
 _MEMORY_SHARE = 0.5  # of this machine's memory is the most that one file's arrays may take
-_UNKNOWN_MEMORY = 16e9  # bytes, where the system does not say
 _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -129,18 +128,11 @@ def _array(file: IO[bytes], size: int) -> Array:
     needed, there = math.prod(shape) * dtype.itemsize, size - file.tell()
     if needed != there:
         raise ValueError(f"an array {shape} takes {needed:,} bytes, and there are {there:,}")
-    most = _MEMORY_SHARE * _memory()
+    most = _MEMORY_SHARE * memory()
     if needed > most:
         raise ValueError(f"an array of {needed:,} bytes; it takes at most {most:,.0f}, half of this machine's memory")
     file.seek(0)
     return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-
-
-def _memory() -> float:
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return _UNKNOWN_MEMORY
 
 
 @contextlib.contextmanager

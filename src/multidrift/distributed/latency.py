@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from multidrift.basics.checks import check_fields, checked
+from multidrift.basics.checks import Settings, check_fields, checked
 from multidrift.basics.errors import require
 from multidrift.basics.types import Count, Dimensions, NotNegative, Positive
 from multidrift.drifts.model import AnyModel, as_model, process_for
@@ -24,7 +24,7 @@ _REPEATS = 5
 
 
 @dataclass(frozen=True)
-class Link:
+class Link(Settings):
     """What an all-gather takes: `latency` seconds, and `bandwidth` bytes a second that a rank receives."""
 
     latency: NotNegative = 1e-4
@@ -122,6 +122,7 @@ def rows_a_round(settings: Mapping[str, object], evaluations: int, count: int) -
     return count * min(steps, cast("int | None", settings["window"]) or steps)
 
 
+@checked
 def measured_link(group: dist.ProcessGroup | None = None, device: torch.device | str = "cpu") -> Link:
     """The link between the ranks of a group as it is now; all of them call this.
 

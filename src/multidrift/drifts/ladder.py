@@ -15,8 +15,9 @@ from torch import Tensor
 from multidrift.basics.checks import checked
 from multidrift.basics.devices import named_device
 from multidrift.basics.errors import MultidriftError, keeping, require
+from multidrift.basics.memory import check_size
 from multidrift.basics.numbers import Floats, aligned
-from multidrift.basics.types import MOST_VALUES, Count, Dimensions, Numbers, PathLike, Size, Takes
+from multidrift.basics.types import Count, Dimensions, Numbers, PathLike, Size, Takes
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
 from multidrift.drifts.costs import Costs, measure_costs
 from multidrift.drifts.covariance import DriftCovariance
@@ -35,6 +36,7 @@ from multidrift.schedules.schedule import Schedule
 # is 3% and 9% away from the largest at these places), while a wrong `predicts` is 25% away or more.
 _LARGEST_MISMATCH = 0.2
 _WEAK_SIGNAL = -1.0  # λ
+_CHECKED_TIMES = 3
 GAUSSIAN = "gaussian"  # what methods call the closed form below all levels
 
 
@@ -155,8 +157,7 @@ class Ladder:
         size = self.shape
         require(size is not None, "ladder", self, "levels that know their sample's shape")
         assert size is not None
-        values = batch * math.prod(size)
-        require(values <= MOST_VALUES, "batch", batch, f"fewer: that is {values:,} values, above {MOST_VALUES:,}")
+        check_size(batch * math.prod(size), "batch", batch)
         costs = measure_costs(self._levels, size, batch, repeats, device)
         return Ladder(list(self), self.names, costs, self.gaussian, self.covariances)
 
@@ -278,6 +279,7 @@ class Ladder:
         """
         require(shape is not None or self.shape is not None, "shape", shape, "one sample's shape, as no level knows it")
         size = tuple(shape or self.shape or ())
+        check_size(_CHECKED_TIMES * math.prod(size), "shape", size)
         if self.schedule is None:
             self._check_gradients(size, _whole(conditioning, 2))
             return

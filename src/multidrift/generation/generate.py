@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 import torch.distributed as dist
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError
-from multidrift.basics.types import Count, Dimensions, Index, PathLike, Positive, Seed
+from multidrift.basics.types import Count, Dimensions, Index, PathLike, Positive, Seed, Takes
 from multidrift.distributed.world import World, agree, joined
 from multidrift.drifts.model import AnyModel
 from multidrift.generation.folder import Folder
@@ -63,7 +63,7 @@ def generate(
     out: PathLike,
     process: Process | None = None,
     count: Count | None = None,
-    seed: Seed = 0,
+    seed: Annotated[Seed, Takes("an integer; seeds of single samples stand in rows=")] = 0,
     first: Index = 0,
     plan_seed: Seed = 0,
     rows: PathLike | Sequence[Mapping[str, object]] | None = None,

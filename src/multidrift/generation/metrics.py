@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from multidrift.basics.checks import check_fields
+from multidrift.basics.checks import Settings, check_fields
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.evaluation.laws import KernelDistance, frechet_distance, kernel_distance
 from multidrift.generation.folder import Folder
@@ -51,7 +51,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
-class Metrics:
+class Metrics(Settings):
     """What samples are compared by, in `md.generate(…, metrics=…)`.
 
     - `features`: a function or a torch module from samples [n, …] to features [n, d]

@@ -6,17 +6,16 @@ import math
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
 from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.memory import check_size
 from multidrift.basics.numbers import Floats
-from multidrift.basics.types import MOST_STEPS, MOST_VALUES, Count, Paths, ShortSeed, Size, Takes
+from multidrift.basics.types import Count, Eight, Paths, ShortSeed, Size
 from multidrift.drifts.costs import Costs, machine_name, time_calls
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.drift import Drift
@@ -39,9 +38,6 @@ _OVERHEAD_STEPS = 6
 _RATES = (0.25, 2.0)  # of Euler's error, within which an estimate of it is kept
 
 
-_Calls = Annotated[int, Ge(8), Le(MOST_STEPS), Takes(f"an integer of at least 8, and at most {MOST_STEPS:,}")]
-
-
 @checked
 def calibrate(
     ladder: Ladder,
@@ -50,7 +46,7 @@ def calibrate(
     paths: Paths = 16,
     seed: ShortSeed = 0,
     *,
-    steps: _Calls = 24,
+    steps: Eight = 24,
     images: Tensor | None = None,
     costs: Costs | None = None,
     repeats: Size = 7,
@@ -73,8 +69,7 @@ def calibrate(
     if shape is None:
         raise MultidriftError("ladder: does not know its sample's shape; it takes levels made with shape=")
     for name, rows in (("batch", batch), ("paths", paths * steps * len(ladder))):
-        values = rows * math.prod(shape)
-        require(values <= MOST_VALUES, name, rows, f"fewer: that is {values:,} values, above {MOST_VALUES:,}")
+        check_size(rows * math.prod(shape), name, rows)
     known, spread, overhead = _costs(ladder, process, shape, batch, repeats, costs)
     levels = ladder.with_gaussian()
     times, positions, ends = top_paths(ladder, process, steps, paths, seed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multidrift.basics.checks import check_fields, checked
+from multidrift.basics.checks import Settings, check_fields, checked
 from multidrift.basics.errors import require
 from multidrift.basics.types import Positive, Size
 from multidrift.drifts.costs import Costs
@@ -23,7 +23,7 @@ _SMOOTH = 0.5  # standard deviation of the data
 
 
 @dataclass(frozen=True)
-class SyntheticLadder:
+class SyntheticLadder(Settings):
     """Levels f^k = f + a·2^{−k} sin(2x + φ_k), k = `first`, …, each 2^γ times as expensive as the one below.
 
     So |f^k − f| ≤ a·2^{−k} at a cost of 2^{γ(k − first)} `unit`: the scaling law that ML-EM's Theorem 1 assumes, with

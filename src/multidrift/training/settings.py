@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from multidrift.basics.checks import check_fields
+from multidrift.basics.checks import Settings, check_fields
 from multidrift.basics.errors import require
 from multidrift.basics.types import Count, Index, NotNegative, ShortSeed, Size, Takes
 
@@ -15,7 +15,7 @@ _MOST = 1_000_000_000  # steps
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Settings):
     """The recipe all levels share; a level's learning rate is in its `Size`."""
 
     steps: Annotated[int, Ge(1), Le(_MOST), Takes(f"an integer of at least 1, and at most {_MOST:,}")] = 4000

@@ -11,7 +11,7 @@ from torch import Tensor
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
-from multidrift.basics.types import Four, Paths, Seed, Size
+from multidrift.basics.types import Eight, Paths, Seed, Size
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import GAUSSIAN, Ladder
@@ -164,7 +164,7 @@ class LadderMultistep(GridMethod):
 
     @checked
     def fitted(
-        self, model: AnyModel, process: Process | None = None, paths: Paths = 8, seed: Seed = 2**32, steps: Four = 64
+        self, model: AnyModel, process: Process | None = None, paths: Paths = 8, seed: Seed = 2**32, steps: Eight = 64
     ) -> LadderMultistep:
         """The same method with coefficients fitted to `paths` paths of the top level, of `steps` calls each.
 
