@@ -1,10 +1,14 @@
 """Everything public that takes arguments goes through the one checker; none is left out by being new."""
 
+import importlib
 import inspect
 
-import multidrift as md
-from multidrift.basics.checks import checked
+from tests.test_architecture import MODULES as ARCHITECTURE
 
+import multidrift as md
+from multidrift.basics.checks import _hints, checked
+
+MODULES = [f"multidrift.{module}" for module in ARCHITECTURE if module.split(".")[0] not in ("__main__", "cli", "")]
 GUARDED = checked(lambda: None).__code__
 # Called at every step of a run, or by what has checked its arguments: protocols of processes, methods, drifts.
 INSIDE = {
@@ -73,6 +77,16 @@ def test_public_calls_are_checked():
     found = {name for key, thing in public.items() if not key.startswith("_") for name in unguarded(key, thing)}
     assert not found - HANDED_OUT
     assert found == HANDED_OUT  # no name that is left over
+
+
+def test_what_checked_calls_take_is_known():
+    """The annotations of every one can be read when it is called, also where an extra is not installed."""
+    for module in MODULES:
+        for thing in vars(importlib.import_module(module)).values():
+            for found in (thing, *(vars(thing).values() if inspect.isclass(thing) else ())):
+                function = getattr(found, "__func__", found)
+                if getattr(function, "__code__", None) is GUARDED:
+                    assert "return" not in _hints(function.__wrapped__)
 
 
 def test_a_call_that_is_not_checked_is_found():

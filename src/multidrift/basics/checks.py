@@ -241,7 +241,7 @@ class _Validators(dict[str, tuple[Hint, _Adapter]]):
 
     def __init__(self, annotated: object) -> None:
         super().__init__()
-        self._hints: dict[str, Hint] = typing.get_type_hints(annotated, include_extras=True)
+        self._hints: dict[str, Hint] = _hints(annotated)
 
     def __missing__(self, name: str) -> tuple[Hint, _Adapter]:
         hint = self._hints[name]
@@ -250,6 +250,16 @@ class _Validators(dict[str, tuple[Hint, _Adapter]]):
 
 
 _validators = functools.cache(_Validators)
+
+
+def _hints(annotated: object) -> dict[str, Hint]:
+    """The annotations of fields or arguments; what a function returns may be known to type checkers alone."""
+    if isinstance(annotated, type):
+        return typing.get_type_hints(annotated, include_extras=True)
+    function = cast("types.FunctionType", inspect.unwrap(cast("types.FunctionType", annotated)))
+    named = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+    arguments = types.SimpleNamespace(__annotations__=named)
+    return typing.get_type_hints(arguments, function.__globals__, include_extras=True)
 
 
 @functools.cache

@@ -26,6 +26,7 @@ class MayBeInfinite:
 
 
 MOST_STEPS = 1_000_000
+LARGEST = 1e100  # a number whose square and inverse are numbers, too
 MOST_VALUES = 10_000_000_000  # coordinates of all samples of a run: 40 gigabytes in float32
 
 # Anything that names a file; what stands for a list of numbers or names.
@@ -35,8 +36,10 @@ Numbers: TypeAlias = Annotated[Sequence[float], Takes("a list of numbers")]  # o
 Bytes: TypeAlias = Annotated[float, Gt(0), MayBeInfinite(), Takes("a number of bytes")]
 Count: TypeAlias = Annotated[int, Ge(1), Takes("an integer of at least 1")]
 Steps: TypeAlias = Annotated[int, Ge(2), Le(MOST_STEPS), Takes(f"an integer of at least 2, and at most {MOST_STEPS:,}")]
-NotNegative: TypeAlias = Annotated[float, Ge(0), Takes("a number of at least 0")]
-Positive: TypeAlias = Annotated[float, Gt(0), Takes("a positive number")]
+NotNegative: TypeAlias = Annotated[float, Ge(0), Le(LARGEST), Takes(f"a number of at least 0, and at most {LARGEST:g}")]
+Positive: TypeAlias = Annotated[
+    float, Ge(1 / LARGEST), Le(LARGEST), Takes(f"a positive number, from {1 / LARGEST:g} to {LARGEST:g}")
+]
 Size: TypeAlias = Annotated[int, Ge(1), Le(MOST_STEPS), Takes(f"an integer of at least 1, and at most {MOST_STEPS:,}")]
 Paths: TypeAlias = Annotated[int, Ge(2), Le(MOST_STEPS), Takes(f"an integer of at least 2, and at most {MOST_STEPS:,}")]
 Four: TypeAlias = Annotated[int, Ge(4), Le(MOST_STEPS), Takes(f"an integer of at least 4, and at most {MOST_STEPS:,}")]
