@@ -30,7 +30,7 @@ fuzz: .venv/ready
 
 # Minutes: processes killed at random points, two writers at once, a full and a read-only disk.
 faults: .venv/ready
-	$(BIN)/python -m benchmarks.faults
+	FAULTS=$(or $(POINTS),20) $(BIN)/pytest tests/faults
 
 # Hours for all files; MUTANTS='multidrift.methods.multilevel.draws.*' takes those of one. A run that was stopped goes on.
 mutants: .venv/ready

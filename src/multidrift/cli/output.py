@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 
 from multidrift.basics.errors import keeping, require
 from multidrift.basics.files import check_writable, write_folder, write_whole, writing
+from multidrift.runs.pictures import write_image
 from multidrift.runs.result import Result
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -53,7 +55,7 @@ def write_result(result: Result, out: Path, first: int) -> None:
     with keeping(result):
         if not is_file_name(out):
             named = {f"{first + i:06d}.png": image for i, image in enumerate(result.images())}
-            write_folder(out, {name: image.save for name, image in named.items()})
+            write_folder(out, {name: partial(write_image, image) for name, image in named.items()})
             return
         samples, calls = result.samples.detach().cpu(), dict(result.calls)
         match out.suffix.lower():
@@ -63,9 +65,9 @@ def write_result(result: Result, out: Path, first: int) -> None:
                     "first": np.asarray(first),
                     "calls": np.asarray(sum(calls.values())),
                 }
-                write_whole(out, lambda partial: np.savez_compressed(partial, **numbers))  # type: ignore[arg-type]  # its allow_pickle
+                write_whole(out, lambda fresh: np.savez_compressed(fresh, **numbers))  # type: ignore[arg-type]  # its allow_pickle
             case ".safetensors":
                 tensors = {"samples": samples.contiguous(), "first": torch.tensor(first)}
-                write_whole(out, lambda partial: save_file(tensors, partial))
+                write_whole(out, lambda fresh: save_file(tensors, fresh))
             case _:
                 result.save(out)
