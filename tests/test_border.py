@@ -44,7 +44,7 @@ HANDED_OUT = {
     *("Calibration.sensitivities", "Calibration.acceptance", "Calibration.check", "Plan.check", "Transitions.of"),
     *("DriftCovariance.value", "DriftCovariance.mean", "DriftCovariance.regress", "DriftCovariance.check"),
     *("DriftCovariance.serves", "Metrics.of", "Metrics.estimate", "Accelerated.called", "Accelerated"),
-    *("LogisticRegression.log_density", "LogisticRegression.score", "Picard.forecast"),
+    "Picard.forecast",
 }
 
 

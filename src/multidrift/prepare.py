@@ -96,6 +96,8 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
     process.intervals(times[:1], times[1:2])  # a quantity that cannot be held at the first time is refused here
     shape = _shape(model, given.start, given.shape)
     check_size(len(batch) * math.prod(shape), "count", len(batch))
+    if given.batch_size is not None:
+        check_size(given.batch_size * math.prod(shape), "batch_size", given.batch_size)
     _check_preconditioner(process, shape)
     if made is not None:
         fingerprints = {name: level.fingerprint for name, level in levels.items()}
@@ -142,6 +144,8 @@ def _check(given: Arguments) -> None:
     known = isinstance(given.method, Method | Plan)
     require(known, "method", given.method, "a method, such as md.Euler(steps=50), or a plan")
     require(given.dtype in (torch.float32, torch.float64), "dtype", given.dtype, "torch.float32 or torch.float64")
+    able = given.evaluate is None or (callable(given.evaluate) and callable(getattr(given.evaluate, "begin", None)))
+    require(able, "evaluate", type(given.evaluate).__name__, "None, or md.distributed.spread()")
     limit = given.memory_limit
     require(
         limit is None or not given.grad, "memory_limit", limit, "None with grad=True, which keeps every call's work"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.foreign import users_code
 from multidrift.basics.types import Count, Dimensions, Index, PathLike, Positive, Seed, Takes
 from multidrift.distributed.world import World, agree, joined
 from multidrift.drifts.model import AnyModel
@@ -130,7 +131,8 @@ def generate(
     def put() -> None:
         news = tally.news() if tally is not None and report is not None and world.rank == 0 else None
         if news is not None and report is not None:
-            report(news)
+            with users_code("report"):
+                report(news)
 
     worker = Worker(job, folder, Leases(folder.leases, lease_seconds), world.rank / world.size, landed, put, bar.watch)
     try:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from multidrift.basics.checks import Settings, check_fields
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.evaluation.features import featured
 from multidrift.evaluation.laws import KernelDistance, frechet_distance, kernel_distance
 from multidrift.generation.folder import Folder
 from multidrift.generation.formats import Format, read_shard
@@ -69,6 +70,7 @@ class Metrics(Settings):
         require(good, "real", tuple(self.real.shape), "real samples [m, …], or their features [m, d]")
         if importlib.util.find_spec("torchmetrics") is None:
             raise MultidriftError("metrics: they need torchmetrics: pip install 'multidrift[eval]'")
+        require(bool(torch.isfinite(self.real).all()), "real", "values that are not finite", "finite values")
         if self.real.ndim > 2:
             object.__setattr__(self, "real", self.of(self.real))
 
@@ -78,11 +80,8 @@ class Metrics(Settings):
         if isinstance(network, nn.Module):
             network.eval()
         with torch.no_grad():
-            parts = [network(samples[first : first + _ROWS]).cpu() for first in range(0, len(samples), _ROWS)]
-        found = torch.cat(parts)
-        good = found.ndim == 2 and len(found) == len(samples)
-        require(good, "features", tuple(found.shape), f"a function that gives [{len(samples)}, d]")
-        return found
+            firsts = range(0, len(samples), _ROWS)
+            return torch.cat([featured(network, samples[first : first + _ROWS]).cpu() for first in firsts])
 
     def estimate(self, features: Tensor) -> Estimate:
         """The distances of samples with these features [n, d]; at least thirty."""

@@ -16,6 +16,7 @@ import torch
 
 from multidrift.basics.checks import check_value
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.foreign import users_code
 from multidrift.basics.json_files import parse_json
 from multidrift.basics.reading import read_bytes
 from multidrift.basics.types import PathLike, Seed
@@ -56,7 +57,10 @@ class Rows:
         if not self.columns:
             return {}
         if encode is not None:
-            return dict(encode(self.columns))
+            with users_code("encode"):
+                found: object = encode({name: list(values) for name, values in self.columns.items()})
+            check_value(found, Mapping[str, object], "what encode returned")
+            return dict(cast("Mapping[str, object]", found))
         return {name: _tensor(name, values) for name, values in self.columns.items()}
 
 

@@ -70,6 +70,10 @@ def calibrate(
         raise MultidriftError("ladder: does not know its sample's shape; it takes levels made with shape=")
     for name, rows in (("batch", batch), ("paths", paths * steps * len(ladder))):
         check_size(rows * math.prod(shape), name, rows)
+    if images is not None:
+        good = images.is_floating_point() and tuple(images.shape[1:]) == shape and len(images) > 1
+        require(good, "images", f"{images.dtype} {tuple(images.shape)}", f"floats [n, {', '.join(map(str, shape))}]")
+        require(bool(torch.isfinite(images).all()), "images", "values that are not finite", "finite values")
     known, spread, overhead = _costs(ladder, process, shape, batch, repeats, costs)
     levels = ladder.with_gaussian()
     times, positions, ends = top_paths(ladder, process, steps, paths, seed)
@@ -114,8 +118,6 @@ def _costs(
     if costs is not None:
         missing = [name for name in ladder.names if name not in costs.seconds]
         require(not missing, "costs", sorted(costs.seconds), f"seconds of {', '.join(ladder.names)}")
-        good = all(np.isfinite(value) and value >= 0 for value in costs.seconds.values())
-        require(good, "costs", dict(costs.seconds), "finite seconds of at least 0")
         return Costs({name: costs.seconds[name] for name in ladder.names}, costs.batch, costs.machine), {}, 0.0
     times, where = time_calls({name: ladder[name] for name in ladder.names}, shape, batch, repeats, None)
     spread = {name: _spread(values) for name, values in times.items()}
