@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 EXTRAS := diffusers,report,eval,train,arviz,serve,docs,dev
 
-.PHONY: demo test lint docs bench mutants clean
+.PHONY: demo test lint docs bench fuzz faults mutants clean
 
 demo: .venv/ready
 	$(BIN)/multidrift demo --out out
@@ -23,6 +23,14 @@ docs: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
+
+# Minutes: random settings, damaged files and command lines (CONTRIBUTING.md says what it looks for).
+fuzz: .venv/ready
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/pytest tests/fuzz
+
+# Minutes: processes killed at random points, two writers at once, a full and a read-only disk.
+faults: .venv/ready
+	FAULTS=$(or $(POINTS),20) $(BIN)/pytest tests/faults
 
 # Hours for all files; MUTANTS='multidrift.methods.multilevel.draws.*' takes those of one. A run that was stopped goes on.
 mutants: .venv/ready

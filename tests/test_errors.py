@@ -179,11 +179,11 @@ def test_a_full_disk_leaves_no_half_picture(network, tmp_path, monkeypatch):
     result = md.sample(network, md.Euler(3))
     (tmp_path / "samples.png").write_bytes(b"before")
 
-    def full(self, file, **settings):
+    def full(image, file, kind):
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("PIL.Image.Image.save", full)
+    monkeypatch.setattr("multidrift.runs.pictures.write_image", full)
     with pytest.raises(md.MultidriftError, match="No space left on device"):
         result.save(tmp_path / "samples.png")
     assert [p.name for p in tmp_path.iterdir()] == ["samples.png"]

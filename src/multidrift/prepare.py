@@ -13,7 +13,7 @@ from torch import Tensor
 
 from multidrift.basics.devices import named_device
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.types import MOST_VALUES
+from multidrift.basics.memory import check_size
 from multidrift.drifts.conditioning import check_conditioning
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.model import AnyModel, Model, as_model, process_for
@@ -95,8 +95,9 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
     times = method.grid_for(process)
     process.intervals(times[:1], times[1:2])  # a quantity that cannot be held at the first time is refused here
     shape = _shape(model, given.start, given.shape)
-    values = len(batch) * math.prod(shape)
-    require(values <= MOST_VALUES, "count", len(batch), f"fewer: that is {values:,} values, above {MOST_VALUES:,}")
+    check_size(len(batch) * math.prod(shape), "count", len(batch))
+    if given.batch_size is not None:
+        check_size(given.batch_size * math.prod(shape), "batch_size", given.batch_size)
     _check_preconditioner(process, shape)
     if made is not None:
         fingerprints = {name: level.fingerprint for name, level in levels.items()}
@@ -143,6 +144,8 @@ def _check(given: Arguments) -> None:
     known = isinstance(given.method, Method | Plan)
     require(known, "method", given.method, "a method, such as md.Euler(steps=50), or a plan")
     require(given.dtype in (torch.float32, torch.float64), "dtype", given.dtype, "torch.float32 or torch.float64")
+    able = given.evaluate is None or (callable(given.evaluate) and callable(getattr(given.evaluate, "begin", None)))
+    require(able, "evaluate", type(given.evaluate).__name__, "None, or md.distributed.spread()")
     limit = given.memory_limit
     require(
         limit is None or not given.grad, "memory_limit", limit, "None with grad=True, which keeps every call's work"

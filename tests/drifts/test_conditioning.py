@@ -110,5 +110,5 @@ def test_what_cannot_be_told_is_refused_before_any_call(ladder, given, message):
 
 
 def test_shared_takes_tensors_alone(denoiser):
-    with pytest.raises(md.MultidriftError, match="shared: got 'float'; it takes a tensor or a numpy array"):
+    with pytest.raises(md.MultidriftError, match="value: got 0.5; it takes a tensor or a numpy array"):
         md.shared(0.5)

@@ -269,7 +269,10 @@ def damage(folder, kind):
         case "missing file":
             weights.unlink()
         case "newer":
-            describe(folder, format=2)
+            describe(folder, format=3)
+        case "another number":
+            level = json.loads((folder / "ladder.json").read_text())["levels"]["f1"]
+            describe(folder, levels={"f1": level | {"predicts": "sample"}})
         case "no json":
             (folder / "ladder.json").write_text("{")
         case "foreign":
@@ -305,7 +308,8 @@ def damage(folder, kind):
         ("changed", r"level f1: .*damaged or was changed"),
         ("missing level", "a folder for level f1, which is missing"),
         ("missing file", "level f1: got 'no file unet/diffusion"),
-        ("newer", "has format 2; this version of multidrift reads up to 1"),
+        ("newer", "has format 3; this version of multidrift reads up to 2"),
+        ("another number", "ladder.json: is damaged or was changed"),
         ("no json", "is damaged, no valid JSON"),
         ("foreign", "is not a ladder's description"),
         ("no description", "it takes a ladder's folder"),

@@ -70,7 +70,7 @@ def test_a_module_and_real_samples_of_any_shape():
     [
         (3, torch.zeros(4, 2), "features: got 3"),
         (features, torch.zeros(2, 2), r"real: got \(2, 2\)"),
-        (features, [1.0], r"real: got \(\)"),
+        (features, [1.0], r"real: got \[1.0\]"),
         (
             lambda x: x,
             torch.zeros(4, 3, 2, 2),

@@ -13,6 +13,7 @@ import inspect
 import reprlib
 import types
 import typing
+from abc import ABCMeta
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, Union, cast, get_args, get_origin
@@ -26,8 +27,10 @@ from multidrift.basics.types import MOST_STEPS, MayBeInfinite, Takes
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Hint: TypeAlias = object  # what may stand in an annotation
 
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _PLAIN = (int, float, str, bool, bytes, type(None), None)
 _CONTAINERS = (collections.abc.Sequence, collections.abc.Mapping, list, dict, tuple)
 _NAMES: dict[Hint, str] = {
@@ -63,35 +66,72 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     Raises MultidriftError, naming the argument, what it got and what it takes.
     """
     signature = inspect.signature(function)
-    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+    parameters = signature.parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    plain = all(parameter.kind in _BY_NAME for parameter in parameters.values())
+    placed = [
+        name for name, parameter in parameters.items() if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    needed = {name for name, default in defaults.items() if default is inspect.Parameter.empty}
+
+    def named(args: tuple[object, ...], kwargs: Mapping[str, object]) -> Mapping[str, object]:
+        """The arguments by name; the usual call without `bind`, which takes as long as all else."""
+        given = dict(zip(placed, args, strict=False))
+        count = len(given) + len(kwargs)
+        given.update(kwargs)
+        if plain and len(args) <= len(placed) and len(given) == count and needed <= given.keys() <= parameters.keys():
+            return given
+        try:
+            return signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise MultidriftError(f"{function.__qualname__}: {error}; it takes {_listed(signature)}") from None
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise MultidriftError(f"{function.__qualname__}: {error}; it takes {_listed(signature)}") from None
-        hints = _hints(function)
-        for name, value in bound.arguments.items():
-            if name in hints and value is not defaults[name]:
-                check_value(value, hints[name], name)
+        validators = _validators(function)
+        for name, value in named(args, kwargs).items():
+            if name in function.__annotations__ and value is not defaults[name]:
+                _check(value, name, *validators[name])
         return function(*args, **kwargs)
 
     return guarded
 
 
+class _Named(ABCMeta):
+    """Says in a MultidriftError which arguments a class takes, where it is given others."""
+
+    def __call__(cls: type[T], *args: object, **kwargs: object) -> T:
+        try:
+            return cast("T", type.__call__(cls, *args, **kwargs))
+        except TypeError as error:
+            signature = inspect.signature(cls.__init__)
+            try:
+                signature.bind(None, *args, **kwargs)
+            except TypeError as unfit:
+                raise MultidriftError(f"{cls.__name__}: {unfit}; it takes {_listed(signature)}") from None
+            raise error from error.__cause__
+
+
+class Settings(metaclass=_Named):
+    """Base of frozen dataclasses that users make: wrong names of settings are a MultidriftError."""
+
+
 def check_fields(settings: object) -> None:
     """Check every field of a dataclass against its annotation."""
-    hints = _hints(cast("Hashable", type(settings)))
+    validators = _validators(cast("Hashable", type(settings)))
     for field in fields(settings):  # type: ignore[arg-type]  # any dataclass
         value = getattr(settings, field.name)
         if value is not field.default:
-            check_value(value, hints[field.name], field.name)
+            _check(value, field.name, *validators[field.name])
 
 
 def check_value(value: object, hint: Hint, name: str) -> None:
     """Raise a MultidriftError unless the value is as a type hint says."""
-    if not _fits(value, hint):
+    _check(value, name, hint, _adapter(hint))
+
+
+def _check(value: object, name: str, hint: Hint, adapter: _Adapter) -> None:
+    if not _passes(value, adapter):
         where, got, takes = _fault(value, hint, name)
         raise MultidriftError(f"{where}: got {described(got)}; it takes {takes}")
 
@@ -108,14 +148,15 @@ def described(value: object) -> str:
 
 
 def _fits(value: object, hint: Hint) -> bool:
-    from pydantic import ValidationError  # only where something is checked
+    return _passes(value, _adapter(hint))
 
-    adapter = _adapter(hint)
+
+def _passes(value: object, adapter: _Adapter) -> bool:
     try:
         adapter.validate_python(value)
-    except (ValidationError, OverflowError):
+    except (ValueError, OverflowError):  # the former pydantic's ValidationError
         plain = _plain(value)
-        return plain is not value and _fits(plain, hint)
+        return plain is not value and _passes(plain, adapter)
     return True
 
 
@@ -168,7 +209,8 @@ def describe(hint: Hint) -> str:  # noqa: PLR0911 (one line a kind of hint)
     """What a hint takes, in words."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return next((note.text for note in hint.__metadata__ if isinstance(note, Takes)), None) or describe(args[0])  # type: ignore[attr-defined]  # of Annotated
+        notes: tuple[object, ...] = hint.__metadata__  # type: ignore[attr-defined]  # of Annotated
+        return next((note.text for note in reversed(notes) if isinstance(note, Takes)), None) or describe(args[0])
     if origin in (Union, types.UnionType):
         ordered = sorted(args, key=lambda choice: choice is not type(None))
         return " or ".join(dict.fromkeys(describe(choice) for choice in ordered))
@@ -194,10 +236,30 @@ def _listed(signature: inspect.Signature) -> str:
     return ", ".join(name for name in signature.parameters if name != "self") or "no arguments"
 
 
-@functools.cache
-def _hints(annotated: Hashable) -> dict[str, Hint]:
-    hints = typing.get_type_hints(annotated, include_extras=True)
-    return {name: hint for name, hint in hints.items() if name != "return"}
+class _Validators(dict[str, tuple[Hint, _Adapter]]):
+    """The hint of each argument or field, and what checks it: made when it is first asked for."""
+
+    def __init__(self, annotated: object) -> None:
+        super().__init__()
+        self._hints: dict[str, Hint] = _hints(annotated)
+
+    def __missing__(self, name: str) -> tuple[Hint, _Adapter]:
+        hint = self._hints[name]
+        self[name] = (hint, _adapter(hint))
+        return self[name]
+
+
+_validators = functools.cache(_Validators)
+
+
+def _hints(annotated: object) -> dict[str, Hint]:
+    """The annotations of fields or arguments; what a function returns may be known to type checkers alone."""
+    if isinstance(annotated, type):
+        return typing.get_type_hints(annotated, include_extras=True)
+    function = cast("types.FunctionType", inspect.unwrap(cast("types.FunctionType", annotated)))
+    named = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+    arguments = types.SimpleNamespace(__annotations__=named)
+    return typing.get_type_hints(arguments, function.__globals__, include_extras=True)
 
 
 @functools.cache

@@ -20,6 +20,7 @@ try:
 except ImportError:  # no such locks on Windows, where litter then stays
     fcntl = None  # type: ignore[assignment]
 
+_BLOCK = 4096  # bytes: less is free on no disk that is of use
 _PARTIAL = ".multidrift-"  # what names of half-written files and folders begin with
 
 
@@ -72,8 +73,8 @@ def check_writable(path: Path, argument: str) -> None:
             path.lstat()  # a name that is too long fails here
         if path.is_dir():
             raise IsADirectoryError("it is a folder")
-        with scratch_file(path.parent, path.suffix):
-            pass
+        with scratch_file(path.parent, path.suffix) as trial:
+            trial.write_bytes(bytes(_BLOCK))  # a full disk takes empty files
 
 
 @contextlib.contextmanager

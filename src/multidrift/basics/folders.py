@@ -17,6 +17,8 @@ from multidrift.basics.files import writing
 
 _AT_WORKING_FOLDER = -100  # AT_FDCWD
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
+_LOOKS, _PAUSE = 20, 0.01  # at a lock that is taken, and the seconds between them
+_TIME = "%Y-%m-%d %H:%M:%S"
 _PATIENCE = 10.0  # seconds that a reader waits for a writer which is between two renames
 
 
@@ -32,12 +34,19 @@ def locked(folder: Path, argument: str = "folder", timeout: float = 0.0) -> Iter
     path = _beside(folder, "lock")
     with writing(folder, argument):
         lock = FileLock(path, timeout=timeout)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise MultidriftError(f"{argument}: {str(folder)!r} is being written by {_holder(path)}") from error
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        for left in reversed(range(_LOOKS)):
+            try:
+                lock.acquire()
+                break
+            except Timeout as error:
+                holder = _holder(path)
+                if holder or not left:
+                    who = holder or "another process"
+                    raise MultidriftError(f"{argument}: {str(folder)!r} is being written by {who}") from error
+                time.sleep(_PAUSE)  # it has just begun, and not said yet who it is; or it is just ready
     try:
+        with writing(folder, argument):
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime(_TIME)}\n")
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -47,9 +56,9 @@ def locked(folder: Path, argument: str = "folder", timeout: float = 0.0) -> Iter
 
 def _holder(path: Path) -> str:
     try:
-        return path.read_text().strip() or "another process"
+        return path.read_text().strip()
     except OSError:
-        return "another process"
+        return ""
 
 
 def put_in_place(fresh: Path, folder: Path) -> None:

@@ -34,7 +34,7 @@ def users_code(whose: str, place: str = "") -> Iterator[None]:
         yield
     except MultidriftError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise ForeignError(whose, described(error), place) from error
 
 

@@ -1,7 +1,12 @@
-"""The one reader of JSON: of a bounded size and depth, of finite numbers, or an error that names the file."""
+"""The one reader of JSON: of a bounded size and depth, of finite numbers, or an error that names the file.
+
+What is written here and read back has a digest of its own content, so that a changed number is noticed.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -12,6 +17,7 @@ from multidrift.basics.reading import read_bytes
 
 _LARGEST = 256_000_000  # bytes: a plan of a thousand samples with draws of their own has a tenth of that
 _DEEPEST = 32
+_DIGEST = "digest"
 
 
 def read_json(path: Path, argument: str = "path") -> object:
@@ -21,10 +27,7 @@ def read_json(path: Path, argument: str = "path") -> object:
 
 def read_object(path: Path, argument: str = "path") -> dict[str, object]:
     """The same of a file that holds one object."""
-    content = read_json(path, argument)
-    if not isinstance(content, dict):
-        raise MultidriftError(f"{path}: is damaged, no JSON object")
-    return content
+    return parse_object(read_bytes(path, argument, _LARGEST), str(path))
 
 
 def parse_json(text: bytes, name: str) -> object:
@@ -36,6 +39,14 @@ def parse_json(text: bytes, name: str) -> object:
     except ValueError as error:
         raise MultidriftError(f"{name}: is damaged, no valid JSON ({error})") from error
     _check(content, name)
+    return content
+
+
+def parse_object(text: bytes, name: str) -> dict[str, object]:
+    """The same of text that holds one object."""
+    content = parse_json(text, name)
+    if not isinstance(content, dict):
+        raise MultidriftError(f"{name}: is damaged, no JSON object")
     return content
 
 
@@ -67,3 +78,20 @@ def entry(content: Mapping[str, object], key: str, hint: Hint, name: str) -> obj
 def mapping(content: Mapping[str, object], key: str, name: str) -> dict[str, object]:
     """An entry that is an object itself."""
     return cast("dict[str, object]", entry(content, key, dict[str, object], name))
+
+
+def signed(content: Mapping[str, object]) -> dict[str, object]:
+    """The content with a digest of it, to be written as JSON."""
+    return {**content, _DIGEST: _digest(content)}
+
+
+def unsigned(content: Mapping[str, object], name: str) -> dict[str, object]:
+    """What `signed` was given; raises where it was changed since. `name`: what to call it."""
+    plain = {key: value for key, value in content.items() if key != _DIGEST}
+    if content.get(_DIGEST) != _digest(plain):
+        raise MultidriftError(f"{name}: is damaged or was changed (its hash differs)")
+    return plain
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

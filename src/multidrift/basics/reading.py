@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import stat
 import warnings
 import zipfile
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.memory import memory
 
 Array: TypeAlias = NDArray[np.generic]  # type: ignore[explicit-any]  # an array of any dtype
 
 _NPY = b"\x93NUMPY"
 _MOST_PIXELS = 1 << 28  # of one picture, 268 million: what is larger was made to fill the memory
 _MEMORY_SHARE = 0.5  # of this machine's memory is the most that one file's arrays may take
-_UNKNOWN_MEMORY = 16e9  # bytes, where the system does not say
 _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -32,7 +31,7 @@ def read_bytes(path: Path, argument: str, largest: int) -> bytes:
     size = check_file(path, argument)
     if size > largest:
         raise MultidriftError(f"{argument}: {str(path)!r} has {size:,} bytes; it takes at most {largest:,}")
-    with _reading(path, argument):
+    with reading(path, argument):
         return path.read_bytes()
 
 
@@ -57,7 +56,7 @@ def read_picture(path: Path, argument: str = "images") -> NDArray[np.uint8]:
     Raises MultidriftError, with the file's name, on what is no picture, is damaged, moves, or is a bomb.
     """
     check_file(path, argument)
-    with _reading(path, argument), warnings.catch_warnings():
+    with reading(path, argument), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, below
         with Image.open(path) as image:
             width, height = image.size
@@ -97,7 +96,7 @@ def read_arrays(path: Path, argument: str, wanted: Sequence[str] | None = None) 
     such file whatever its suffix says, and on arrays larger than half of this machine's memory.
     """
     check_file(path, argument)
-    with _reading(path, argument):
+    with reading(path, argument):
         with path.open("rb") as file:
             if file.read(len(_NPY)) == _NPY:
                 return {"": _array(file, path.stat().st_size)}
@@ -129,22 +128,15 @@ def _array(file: IO[bytes], size: int) -> Array:
     needed, there = math.prod(shape) * dtype.itemsize, size - file.tell()
     if needed != there:
         raise ValueError(f"an array {shape} takes {needed:,} bytes, and there are {there:,}")
-    most = _MEMORY_SHARE * _memory()
+    most = _MEMORY_SHARE * memory()
     if needed > most:
         raise ValueError(f"an array of {needed:,} bytes; it takes at most {most:,.0f}, half of this machine's memory")
     file.seek(0)
     return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
-def _memory() -> float:
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return _UNKNOWN_MEMORY
-
-
 @contextlib.contextmanager
-def _reading(path: Path, argument: str) -> Iterator[None]:
+def reading(path: Path, argument: str) -> Iterator[None]:
     """Whatever a decoder makes of a damaged file becomes one error with the file's name."""
     try:
         yield

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from multidrift.basics.errors import require
+from multidrift.cli.output import check_output
 from multidrift.drifts.ladder import Ladder
 from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration
@@ -37,7 +37,7 @@ def calibrate_command(
       multidrift calibrate --ladder my-ladder --eta 0 --batch 16 --out ode.json
     """
     console = Console(stderr=True)
-    require(out.parent.is_dir(), "out", str(out), "a file in an existing folder")
+    check_output(out, file=True)
     networks = (Ladder.load(ladder) if Path(ladder).is_dir() else Ladder.bundled(ladder)).to(device)
     assert networks.schedule is not None  # ladders in folders are Denoisers
     console.print(f"measuring {', '.join(networks.names)} …")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.errors import keeping, require
 from multidrift.basics.files import check_writable, write_folder, write_whole, writing
+from multidrift.runs.pictures import write_image
 from multidrift.runs.result import Result
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -50,10 +52,10 @@ def check_new_folder(out: Path) -> None:
 
 def write_result(result: Result, out: Path, first: int) -> None:
     """A picture of all samples, an array of them, or a folder with a picture each, numbered from `first`."""
-    try:
+    with keeping(result):
         if not is_file_name(out):
             named = {f"{first + i:06d}.png": image for i, image in enumerate(result.images())}
-            write_folder(out, {name: image.save for name, image in named.items()})
+            write_folder(out, {name: partial(write_image, image) for name, image in named.items()})
             return
         samples, calls = result.samples.detach().cpu(), dict(result.calls)
         match out.suffix.lower():
@@ -63,12 +65,9 @@ def write_result(result: Result, out: Path, first: int) -> None:
                     "first": np.asarray(first),
                     "calls": np.asarray(sum(calls.values())),
                 }
-                write_whole(out, lambda partial: np.savez_compressed(partial, **numbers))  # type: ignore[arg-type]  # its allow_pickle
+                write_whole(out, lambda fresh: np.savez_compressed(fresh, **numbers))  # type: ignore[arg-type]  # its allow_pickle
             case ".safetensors":
                 tensors = {"samples": samples.contiguous(), "first": torch.tensor(first)}
-                write_whole(out, lambda partial: save_file(tensors, partial))
+                write_whole(out, lambda fresh: save_file(tensors, fresh))
             case _:
                 result.save(out)
-    except MultidriftError as error:
-        error.result = result
-        raise

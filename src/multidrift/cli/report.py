@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.errors import MultidriftError
+from multidrift.cli.output import check_output
 from multidrift.drifts.ladder import Ladder
 from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration
@@ -37,7 +38,7 @@ def report_command(
       multidrift report --budgets 10,20 --out report.html
     """
     console = Console(stderr=True)
-    require(out.parent.is_dir(), "out", str(out), "a file in an existing folder")
+    check_output(out, file=True)
     try:
         from multidrift.report.page import find_out, write_page  # an optional extra
     except ImportError as error:

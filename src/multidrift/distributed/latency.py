@@ -12,7 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from multidrift.basics.checks import Settings, check_fields, checked
 from multidrift.basics.errors import require
+from multidrift.basics.types import Count, Dimensions, NotNegative, Positive
 from multidrift.drifts.model import AnyModel, as_model, process_for
 from multidrift.methods.method import Method
 from multidrift.processes.process import Process
@@ -22,11 +24,14 @@ _REPEATS = 5
 
 
 @dataclass(frozen=True)
-class Link:
+class Link(Settings):
     """What an all-gather takes: `latency` seconds, and `bandwidth` bytes a second that a rank receives."""
 
-    latency: float = 1e-4
-    bandwidth: float = 1e9
+    latency: NotNegative = 1e-4
+    bandwidth: Positive = 1e9
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -52,18 +57,18 @@ class Latency:
             f"row of the network takes more than {self.break_even * 1e3:.3g} ms"
         )
 
-    def gain(self, seconds_a_row: float) -> float:
+    @checked
+    def gain(self, seconds_a_row: Positive) -> float:
         """How many times faster a round is than on one rank, where a row takes so long and rows take their sum."""
         return self.rows * seconds_a_row / (self.rows_a_rank * seconds_a_row + self.seconds_of_gather)
 
 
-def round_latency(rows: int, values: int, ranks: int, itemsize: int = 4, link: Link | None = None) -> Latency:
+@checked
+def round_latency(rows: Count, values: Count, ranks: Count, itemsize: Count = 4, link: Link | None = None) -> Latency:
     """The model: a rank's rows one after another, then latency + bytes / bandwidth of the all-gather.
 
     - `values`: of one row's prediction, each of `itemsize` bytes
     """
-    require(rows >= 1, "rows", rows, "a count of at least 1")
-    require(ranks >= 1, "ranks", ranks, "a count of at least 1")
     link = link or Link()
     share = -(-rows // ranks)
     sent = (ranks - 1) * (share * values + 1) * itemsize
@@ -72,13 +77,14 @@ def round_latency(rows: int, values: int, ranks: int, itemsize: int = 4, link: L
     return Latency(rows, ranks, share, sent, seconds, seconds / saved if saved else math.inf)
 
 
+@checked
 def latency(
     model: AnyModel,
     method: Method,
-    count: int = 1,
-    ranks: int | None = None,
+    count: Count = 1,
+    ranks: Count | None = None,
     process: Process | None = None,
-    shape: Sequence[int] | None = None,
+    shape: Dimensions | None = None,
     dtype: torch.dtype = torch.float32,
     link: Link | None = None,
 ) -> Latency:
@@ -116,6 +122,7 @@ def rows_a_round(settings: Mapping[str, object], evaluations: int, count: int) -
     return count * min(steps, cast("int | None", settings["window"]) or steps)
 
 
+@checked
 def measured_link(group: dist.ProcessGroup | None = None, device: torch.device | str = "cpu") -> Link:
     """The link between the ranks of a group as it is now; all of them call this.
 

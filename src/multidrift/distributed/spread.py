@@ -12,8 +12,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Count, Index
 from multidrift.distributed.latency import Link, outlook
 from multidrift.distributed.world import agree
 from multidrift.drifts.drift import Drift
@@ -81,11 +83,12 @@ class Spread:
         return parts[: len(x)]
 
 
+@checked
 def spread(
     group: dist.ProcessGroup | None = None,
     *,
-    least: int = 2,
-    holders: Mapping[str, Sequence[int]] | None = None,
+    least: Count = 2,
+    holders: Mapping[str, Sequence[Index]] | None = None,
     link: Link | None = None,
     announce: bool | None = None,
 ) -> Spread:
@@ -103,5 +106,4 @@ def spread(
 
     The run raises MultidriftError on every rank where they were asked for different things, or one of them failed.
     """
-    require(type(least) is int and least >= 1, "least", least, "an integer of at least 1")
     return Spread(group, least, dict(holders or {}), link, announce)

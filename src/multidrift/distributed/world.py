@@ -11,7 +11,9 @@ from typing import cast
 
 import torch.distributed as dist
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.types import Positive
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ def _from_environment(name: str, default: int) -> int:
     return int(value)
 
 
+@checked
 @contextlib.contextmanager
-def joined(timeout: float = 300.0) -> Iterator[World]:
+def joined(timeout: Positive = 300.0) -> Iterator[World]:
     """The group of all processes, on gloo, for as long as this lasts; the one that runs already, where there is one.
 
     - `timeout`: seconds to wait for the others. Raises MultidriftError where they cannot be reached
@@ -62,6 +65,7 @@ def joined(timeout: float = 300.0) -> Iterator[World]:
         dist.destroy_process_group()
 
 
+@checked
 def agree(what: Mapping[str, object], group: dist.ProcessGroup | None = None) -> None:
     """Raise, on every rank alike, where a rank was asked for something else; the error names what and which rank."""
     if not dist.is_initialized() or dist.get_world_size(group) == 1:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Annotated, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.types import Takes
 
 Values: TypeAlias = Tensor | NDArray[np.generic]  # type: ignore[explicit-any]  # an array of any dtype
 
@@ -22,12 +24,12 @@ class Shared:
     value: Values
 
 
-def shared(value: Values) -> Shared:
+@checked
+def shared(value: Annotated[Values, Takes("a tensor or a numpy array")]) -> Shared:
     """Mark a tensor or numpy array of `conditioning=` as one for all samples: every call gets it as it is.
 
     Raises MultidriftError on anything else, which is passed as it is without it.
     """
-    require(isinstance(value, Tensor | np.ndarray), "shared", type(value).__name__, "a tensor or a numpy array")
     return Shared(value)
 
 

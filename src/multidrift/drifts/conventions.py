@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, cast
+from typing import Annotated, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import dlpack
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.types import Count, Dimensions, PathLike, Positive, Takes
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.diffusers.dit import DiT
 from multidrift.drifts.diffusers.family import Network as DiTNetwork
@@ -26,19 +28,19 @@ from multidrift.schedules.continuous import VarianceExploding, VariancePreservin
 from multidrift.schedules.continuous import edm as edm_schedule
 from multidrift.schedules.continuous import flow as flow_schedule
 
-Shape: TypeAlias = tuple[int, ...]
 Foreign: TypeAlias = Callable[..., object]  # type: ignore[explicit-any]  # arrays of another library
 Values: TypeAlias = NDArray[np.generic]  # type: ignore[explicit-any]  # an array of any dtype
 _UNITS_OF_VP = 999.0  # score_sde's networks of the VP process take t·999
 
 
+@checked
 def edm(
     net: Network,
-    sigma_min: float = 0.002,
-    sigma_max: float = 80.0,
+    sigma_min: Positive = 0.002,
+    sigma_max: Positive = 80.0,
     *,
     name: str = "model",
-    shape: Shape | None = None,
+    shape: Dimensions | None = None,
     modules: Sequence[torch.nn.Module] | None = None,
 ) -> Denoiser:
     """A denoiser of EDM or EDM2: net(x, σ, class_labels) -> data, with its preconditioning inside.
@@ -51,13 +53,14 @@ def edm(
     return Denoiser(net, edm_schedule(sigma_min, sigma_max), "sample", None, name, shape or known, modules)
 
 
+@checked
 def k_diffusion(
     model: Network,
-    sigma_min: float | None = None,
-    sigma_max: float | None = None,
+    sigma_min: Positive | None = None,
+    sigma_max: Positive | None = None,
     *,
     name: str = "model",
-    shape: Shape | None = None,
+    shape: Dimensions | None = None,
     modules: Sequence[torch.nn.Module] | None = None,
 ) -> Denoiser:
     """A denoiser as k-diffusion's samplers call it: model(x, σ, **extra_args) -> data.
@@ -75,12 +78,13 @@ def k_diffusion(
     return Denoiser(model, edm_schedule(float(low), float(high)), "sample", None, name, shape, modules)
 
 
+@checked
 def score_sde(
     model: Network,
-    schedule: VariancePreserving | VarianceExploding,
+    schedule: Annotated[VariancePreserving | VarianceExploding, Takes("md.schedules.vp() or md.schedules.ve()")],
     *,
     name: str = "model",
-    shape: Shape | None = None,
+    shape: Dimensions | None = None,
     modules: Sequence[torch.nn.Module] | None = None,
 ) -> Denoiser:
     """A network of score_sde: of the VP process model(x, 999·t) -> ε, of the VE process model(x, σ) -> score.
@@ -92,7 +96,6 @@ def score_sde(
         return Denoiser(
             lambda x, t, **given: model(x, t * _UNITS_OF_VP, **given), schedule, "epsilon", None, name, shape, modules
         )
-    require(isinstance(schedule, VarianceExploding), "schedule", schedule, "md.schedules.vp() or md.schedules.ve()")
     low, ratio = schedule.smallest, schedule.largest / schedule.smallest
     return Denoiser(
         lambda x, t, **given: model(x, low * torch.pow(ratio, t), **given),
@@ -105,14 +108,15 @@ def score_sde(
     )
 
 
+@checked
 def flow(
     velocity: Network,
-    data_at: Literal[0, 1],
+    data_at: Annotated[Literal[0, 1], Takes("1 (t = 0 is noise) or 0 (t = 0 is data)")],
     *,
-    scale: float = 1.0,
-    shift: float = 1.0,
+    scale: Positive = 1.0,
+    shift: Positive = 1.0,
     name: str = "model",
-    shape: Shape | None = None,
+    shape: Dimensions | None = None,
     modules: Sequence[torch.nn.Module] | None = None,
 ) -> Denoiser:
     """A flow between noise and data along straight lines: velocity(x, t) = dx/dt, t from 0 to `scale`.
@@ -120,7 +124,6 @@ def flow(
     `data_at=1`: t = 0 is noise and t = scale data, as in flow matching, SiT and torchcfm; `data_at=0`: the other way
     round, as in rectified flow, SD3 and Flux. `shift`: see `md.schedules.flow`.
     """
-    require(data_at in (0, 1), "data_at", data_at, "1 (t = 0 is noise) or 0 (t = 0 is data)")
     schedule = flow_schedule(scale, shift=shift)
     if data_at == 0:
         return Denoiser(velocity, schedule, "flow", None, name, shape, modules)
@@ -131,15 +134,16 @@ def flow(
     return Denoiser(reversed_in_time, schedule, "flow", None, name, shape, modules)
 
 
+@checked
 def sit(
-    path: str | Path, heads: int | None = None, *, name: str | None = None, dtype: torch.dtype = torch.float32
+    path: PathLike, heads: Count | None = None, *, name: str | None = None, dtype: torch.dtype = torch.float32
 ) -> Denoiser:
     """SiT S, B, L or XL from its own weights: a safetensors file, or a folder with `transformer/` in it.
 
     Latents of Stable Diffusion's VAE, `conditioning={"class_labels": …}` [n] with 1000 for no class. The network is
     diffusers' DiT with SiT's weights; a learned variance is left out. `heads`: by default as the sizes have them.
     """
-    network = load_sit(path, heads, dtype)
+    network = load_sit(Path(path), heads, dtype)
     family = DiT(cast("DiTNetwork", network))
     label = Path(path).stem if name is None else name
     return flow(family, data_at=1, name=label, shape=family.shape, modules=[network])
@@ -161,6 +165,7 @@ class _Foreign:
         return self._arrays(value.detach().contiguous()) if isinstance(value, Tensor) else value
 
 
+@checked
 def from_jax(function: Foreign) -> Network:
     """A JAX function f(x, t, **conditioning) as a network for `md.Denoiser`, in float32; no copy on one device.
 
@@ -173,9 +178,9 @@ def from_jax(function: Foreign) -> Network:
     return through_dlpack(function, from_dlpack)
 
 
+@checked
 def through_dlpack(function: Foreign, from_dlpack: Callable[[Tensor], object]) -> Network:
     """The same for any library whose arrays know DLPack: `from_dlpack` makes its arrays of tensors."""
-    require(callable(function), "function", function, "a callable f(x, t, **conditioning)")
     return _Foreign(function, from_dlpack, dlpack.from_dlpack)
 
 
@@ -200,6 +205,7 @@ _TYPES: Mapping[str, torch.dtype] = {
 }
 
 
+@checked
 def from_onnx(session: object) -> Network:
     """An onnxruntime InferenceSession as a network for `md.Denoiser`: its first two inputs are x and t, by numpy.
 

@@ -10,19 +10,24 @@ from dataclasses import dataclass
 
 import torch
 
+from multidrift.basics.checks import Settings, check_fields
 from multidrift.basics.devices import named_device
 from multidrift.basics.errors import require
+from multidrift.basics.types import Count, NotNegative
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.evaluation_mode import evaluation_mode
 
 
 @dataclass(frozen=True)
-class Costs:
+class Costs(Settings):
     """Seconds per call of each level, measured at one batch size on one machine."""
 
-    seconds: Mapping[str, float]
-    batch: int
+    seconds: Mapping[str, NotNegative]
+    batch: Count
     machine: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def machine_name(device: torch.device) -> str:

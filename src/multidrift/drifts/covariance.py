@@ -9,8 +9,21 @@ from typing import cast
 
 import numpy as np
 
+from multidrift.basics.checks import Hint, checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.json_files import entry
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Count
+
+# What a description has under the name of each field.
+_ENTRIES: Mapping[str, Hint] = {
+    "levels": Sequence[str],
+    "ladder": Mapping[str, str],
+    "process": Mapping[str, object],
+    "places": Sequence[float],
+    "products": Sequence[float],
+    "paths": Count,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +51,10 @@ class DriftCovariance:
         size = len(self.levels) * len(self.places)
         good = self.products.shape == (size, size) and bool(np.isfinite(self.products).all())
         require(good, "products", self.products.shape, f"finite values [{size}, {size}]")
+        require(0 < len(set(self.levels)) == len(self.levels), "levels", self.levels, "names, all different")
+        require(set(self.ladder) == set(self.levels), "ladder", sorted(self.ladder), f"fingerprints of {self.levels}")
+        rising = len(self.places) >= 2 and bool((np.diff(self.places) > 0).all())
+        require(rising, "places", self.places, "at least two, increasing")
 
     @cached_property
     def _known(self) -> Floats:
@@ -103,19 +120,17 @@ class DriftCovariance:
         }
 
     @staticmethod
+    @checked
     def from_dict(values: Mapping[str, object]) -> DriftCovariance:
         """What `to_dict` described; raises MultidriftError on anything else."""
-        try:
-            levels = tuple(str(name) for name in cast("list[str]", values["levels"]))
-            places = tuple(float(place) for place in cast("list[float]", values["places"]))
-            size = len(levels) * len(places)
-            products = np.zeros((size, size))
-            products[np.tril_indices(size)] = np.asarray(values["products"], dtype=np.float64)
-            products = products + np.tril(products, -1).T
-            ladder = {name: str(cast("dict[str, str]", values["ladder"])[name]) for name in levels}
-            process = dict(cast("dict[str, object]", values["process"]))
-            return DriftCovariance(levels, ladder, process, places, products, int(cast("int", values["paths"])))
-        except MultidriftError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            raise MultidriftError(f"covariance: is damaged ({type(error).__name__}: {error})") from error
+        found = {name: entry(values, name, hint, "covariance") for name, hint in _ENTRIES.items()}
+        levels, places = tuple(cast("list[str]", found["levels"])), tuple(cast("list[float]", found["places"]))
+        size = len(levels) * len(places)
+        half, products = cast("list[float]", found["products"]), np.zeros((size, size))
+        require(
+            len(half) == size * (size + 1) // 2, "covariance: 'products'", f"{len(half)} numbers", f"half of {size}²"
+        )
+        products[np.tril_indices(size)] = half
+        products = products + np.tril(products, -1).T
+        ladder, process = cast("dict[str, str]", found["ladder"]), cast("dict[str, object]", found["process"])
+        return DriftCovariance(levels, dict(ladder), dict(process), places, products, cast("int", found["paths"]))

@@ -13,7 +13,7 @@ from torch import Tensor
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
-from multidrift.basics.types import Dimensions, Positive, Takes
+from multidrift.basics.types import Dimensions, Numbers, Positive, Takes
 from multidrift.drifts.affine import affine, on_device
 from multidrift.drifts.diffusers.read import Clip, Reading, read
 from multidrift.drifts.diffusers.source import source_of
@@ -67,6 +67,7 @@ class Denoiser(Drift):
             self._modules = tuple(modules)
 
     @staticmethod
+    @checked
     def from_diffusers(
         model: object,
         scheduler: object | None = None,
@@ -119,6 +120,7 @@ class Denoiser(Drift):
     def modules(self) -> tuple[torch.nn.Module, ...]:
         return (*super().modules, *(module for layer in self.layers for module in layer.modules))
 
+    @checked
     def renamed(self, name: str) -> Denoiser:
         """The same network under another name."""
         if name == self.name:
@@ -127,13 +129,13 @@ class Denoiser(Drift):
         other.name = name
         return other
 
-    def on(self, schedule: Schedule) -> Denoiser:
+    @checked
+    def on(self, schedule: Annotated[Schedule, _SCHEDULE]) -> Denoiser:
         """The same network for runs on another schedule, asked at its own time of equal log-SNR.
 
         States are scaled to what it was trained on, so that networks of different schedules, of a flow and of a DDPM
         chain too, make one ladder. Beyond the noise levels it knows it is asked at the nearest of them.
         """
-        require(isinstance(schedule, Schedule), "schedule", schedule, _SCHEDULE.text)
         if schedule == self.schedule:
             return self
         require(not self.layers, "on", self, "a denoiser without guidance or transforms, which come after it")
@@ -143,14 +145,15 @@ class Denoiser(Drift):
         other._schedule = schedule  # noqa: SLF001 (its own copy)
         return other
 
+    @checked
     def guided(
         self,
-        scale: float | Guider,
+        scale: Annotated[float | Guider, Takes("a number (1 is no guidance), or a guider")],
         conditional: Mapping[str, object] | None = None,
         unconditional: Mapping[str, object] | None = None,
         *,
         rescale: float = 0.0,
-        interval: tuple[float, float] | None = None,
+        interval: Numbers | None = None,
         weak: Denoiser | None = None,
     ) -> Denoiser:
         """The same network with its conditioning and guidance: w + scale·(c − w), c its conditional prediction.
@@ -176,10 +179,11 @@ class Denoiser(Drift):
             require(plain, "scale", type(scale).__name__, "a number with rescale=, interval= or weak=")
             return self._with(GuiderLayer(scale, branches))
         if weak is not None:
-            fits = isinstance(weak, Denoiser) and not weak.layers and weak.schedule == self.schedule
+            fits = not weak.layers and weak.schedule == self.schedule
             require(fits, "weak", weak, "a Denoiser on the same schedule, without guidance")
         return self._with(Guidance(scale, branches, rescale, interval, weak))
 
+    @checked
     def transformed(self, function: Function, *, differentiable: bool = False, **given: object) -> Denoiser:
         """The same with `function(prediction, x, t, **given)` in the place of the data that it predicts.
 

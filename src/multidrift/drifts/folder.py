@@ -25,7 +25,7 @@ from multidrift.basics.checks import check_value
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.files import scratch_folder, sweep, writing
 from multidrift.basics.folders import locked, put_in_place, recover_to_read
-from multidrift.basics.json_files import entry, mapping, read_json, read_object
+from multidrift.basics.json_files import entry, mapping, read_json, read_object, signed, unsigned
 from multidrift.basics.types import Count, Positive
 from multidrift.drifts.costs import Costs
 from multidrift.drifts.covariance import DriftCovariance
@@ -39,7 +39,7 @@ from multidrift.schedules.chain import Discrete
 from multidrift.schedules.schedule import Schedule
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
-FORMAT = 1
+FORMAT = 2  # 1 had no digest of the description itself
 _DESCRIPTION = "ladder.json"
 _GAUSSIAN = "gaussian.safetensors"
 _COVARIANCES = "covariances.json"
@@ -151,9 +151,12 @@ def _read_parts(folder: Path, description: Mapping[str, object]) -> Parts:
         levels = [_read_level(folder, level, mapping(listed, level, name), schedule) for level in listed]
         costs = None if description.get("costs") is None else _read_costs(mapping(description, "costs", name))
         gaussian = _read_gaussian(folder, description.get("gaussian"), schedule)
-        return levels, costs, gaussian, _read_covariances(folder, description.get("covariances"))
+        covariances = _read_covariances(folder, description.get("covariances"))
+        if description["format"] != 1 or "digest" in description:
+            unsigned(description, name)  # last, as what is wrong with an entry says more
     except MultidriftError as error:
         raise MultidriftError(f"{folder}: {error}") from error
+    return levels, costs, gaussian, covariances
 
 
 def _write_level(folder: Path, level: Denoiser, *, half: bool, shard_size: int) -> None:
@@ -211,7 +214,7 @@ def _write_description(folder: Path, levels: Mapping[str, Denoiser], costs: Cost
         "gaussian": _hash(folder / _GAUSSIAN) if (folder / _GAUSSIAN).is_file() else None,
         "covariances": _hash(folder / _COVARIANCES) if (folder / _COVARIANCES).is_file() else None,
     }
-    (folder / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+    (folder / _DESCRIPTION).write_text(json.dumps(signed(description), indent=1) + "\n")
 
 
 def _read_description(folder: Path) -> dict[str, object]:

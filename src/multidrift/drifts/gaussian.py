@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from multidrift.basics.checks import checked
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.errors import keeping, require
+from multidrift.basics.files import write_whole
 from multidrift.basics.numbers import Floats, aligned, finite
+from multidrift.basics.reading import check_file, reading
+from multidrift.basics.types import PathLike
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.schedules.schedule import Schedule
 
@@ -77,25 +80,27 @@ class GaussianDenoiser(Denoiser):
     def settings(self) -> list[object]:
         return [*super().settings, self.gaussian.digest]
 
-    def save(self, path: Path) -> None:
+    @checked
+    def save(self, path: PathLike) -> None:
         """Write mean, variances and axes as safetensors, the axes in half precision."""
         parts = {"mean": self.gaussian.mean, "variances": self.gaussian.variances}
         tensors = {name: torch.from_numpy(value).float() for name, value in parts.items()}
         if self.gaussian.axes is not None:
             tensors["axes"] = torch.from_numpy(self.gaussian.axes).half()
-        save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+        contiguous = {name: value.contiguous() for name, value in tensors.items()}
+        with keeping(self):
+            write_whole(Path(path), lambda partial: save_file(contiguous, partial))
 
     @staticmethod
-    def load(path: Path, schedule: Schedule, name: str = "gaussian") -> GaussianDenoiser:
+    @checked
+    def load(path: PathLike, schedule: Schedule, name: str = "gaussian") -> GaussianDenoiser:
         """Read what `save` wrote."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                read = {key: file.get_tensor(key).double().numpy() for key in file.keys()}  # noqa: SIM118 (no mapping)
+        check_file(Path(path), "gaussian")
+        with reading(Path(path), "gaussian"), safe_open(path, framework="pt") as file:
+            read = {key: file.get_tensor(key).double().numpy() for key in file.keys()}  # noqa: SIM118 (no mapping)
             mean, variances, axes = read["mean"], read["variances"], read.get("axes")
-            _check_parts(mean, variances, axes)
-            return _from_parts(mean, variances, axes, schedule, name)
-        except (OSError, SafetensorError, KeyError) as error:
-            raise MultidriftError(f"gaussian: could not be read from {path} ({error})") from error
+        _check_parts(mean, variances, axes)
+        return _from_parts(mean, variances, axes, schedule, name)
 
 
 def _check_parts(mean: Floats, variances: Floats, axes: Floats | None) -> None:

@@ -43,6 +43,7 @@ class LangevinDrift(Drift):
     def settings(self) -> list[object]:
         return ["Langevin"]
 
+    @checked
     def renamed(self, name: str) -> LangevinDrift:
         return self if name == self.name else LangevinDrift(self.net, name, self.shape)
 

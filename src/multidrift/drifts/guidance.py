@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ class Guidance(Layer):
     scale: float
     branches: Branches
     rescale: float = 0.0
-    interval: tuple[float, float] | None = None
+    interval: Sequence[float] | None = None
     weak: Predictor | None = None
 
     def __post_init__(self) -> None:

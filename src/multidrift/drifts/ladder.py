@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.devices import named_device
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.errors import MultidriftError, keeping, require
+from multidrift.basics.memory import check_size
 from multidrift.basics.numbers import Floats, aligned
-from multidrift.basics.types import MOST_VALUES, Count, Dimensions, PathLike, Size
+from multidrift.basics.types import Count, Dimensions, Numbers, PathLike, Size, Takes
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
 from multidrift.drifts.costs import Costs, measure_costs
 from multidrift.drifts.covariance import DriftCovariance
@@ -35,6 +36,7 @@ from multidrift.schedules.schedule import Schedule
 # is 3% and 9% away from the largest at these places), while a wrong `predicts` is 25% away or more.
 _LARGEST_MISMATCH = 0.2
 _WEAK_SIGNAL = -1.0  # λ
+_CHECKED_TIMES = 3
 GAUSSIAN = "gaussian"  # what methods call the closed form below all levels
 
 
@@ -100,11 +102,12 @@ class Ladder:
         return Ladder(levels, costs=costs, gaussian=gaussian, covariances=covariances)
 
     @staticmethod
+    @checked
     def from_diffusers(
         models: Sequence[object],
         names: Sequence[str] | None = None,
         *,
-        shape: tuple[int, ...] | None = None,
+        shape: Dimensions | None = None,
         same_vae: bool = True,
         dtype: torch.dtype | None = None,
     ) -> Ladder:
@@ -119,7 +122,8 @@ class Ladder:
         Levels may differ in schedule, in shift and in what they predict. Raises MultidriftError, naming the level,
         where latents differ or networks were distilled in other ways; `check` asks the networks themselves.
         """
-        levels = [denoiser_of(found) for found in read_pipelines(models, names, shape, dtype, same_vae=same_vae)]
+        size = None if shape is None else tuple(shape)
+        levels = [denoiser_of(found) for found in read_pipelines(models, names, size, dtype, same_vae=same_vae)]
         return Ladder([level.on(levels[-1].schedule) for level in levels])
 
     @checked
@@ -132,10 +136,11 @@ class Ladder:
         are stored in several files. While it is written the folder is locked: a second writer gets a MultidriftError
         that names the first.
         """
-        write_levels(
-            Path(folder), self._levels, self.costs, self.gaussian, self.covariances,
-            overwrite=overwrite, half=half, shard_size=shard_size,
-        )  # fmt: skip
+        with keeping(self):
+            write_levels(
+                Path(folder), self._levels, self.costs, self.gaussian, self.covariances,
+                overwrite=overwrite, half=half, shard_size=shard_size,
+            )  # fmt: skip
 
     @checked
     def to(self, device: torch.device | str) -> Ladder:
@@ -152,19 +157,19 @@ class Ladder:
         size = self.shape
         require(size is not None, "ladder", self, "levels that know their sample's shape")
         assert size is not None
-        values = batch * math.prod(size)
-        require(values <= MOST_VALUES, "batch", batch, f"fewer: that is {values:,} values, above {MOST_VALUES:,}")
+        check_size(batch * math.prod(size), "batch", batch)
         costs = measure_costs(self._levels, size, batch, repeats, device)
         return Ladder(list(self), self.names, costs, self.gaussian, self.covariances)
 
+    @checked
     def guided(
         self,
-        scale: float | Guider,
+        scale: Annotated[float | Guider, Takes("a number (1 is no guidance), or a guider")],
         conditional: Mapping[str, object] | None = None,
         unconditional: Mapping[str, object] | None = None,
         *,
         rescale: float = 0.0,
-        interval: tuple[float, float] | None = None,
+        interval: Numbers | None = None,
         weak: str | None = None,
     ) -> Ladder:
         """The same ladder with every level guided, arguments as for `md.Denoiser.guided`; without its measured costs.
@@ -202,6 +207,7 @@ class Ladder:
         )
         return cast("Mapping[str, object]", own)
 
+    @checked
     def with_covariance(self, covariance: DriftCovariance) -> Ladder:
         """The same ladder with one more covariance, in the place of one of the same process and levels."""
         kept = [c for c in self.covariances if c.process != covariance.process or c.levels != covariance.levels]
@@ -218,6 +224,7 @@ class Ladder:
             return dict(self._levels)
         return {GAUSSIAN: self.gaussian, **self._levels}
 
+    @checked
     def choose(self, names: str | Sequence[str], argument: str = "levels", *, below: bool = False) -> dict[str, Drift]:
         """The named levels, "gaussian" among them; `below`: of those below the top one alone.
 
@@ -272,6 +279,7 @@ class Ladder:
         """
         require(shape is not None or self.shape is not None, "shape", shape, "one sample's shape, as no level knows it")
         size = tuple(shape or self.shape or ())
+        check_size(_CHECKED_TIMES * math.prod(size), "shape", size)
         if self.schedule is None:
             self._check_gradients(size, _whole(conditioning, 2))
             return

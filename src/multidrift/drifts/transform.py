@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import require
+from multidrift.basics.foreign import users_code
 from multidrift.basics.numbers import Floats, moved
 from multidrift.drifts.affine import affine
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
@@ -73,8 +74,10 @@ class _Transformed(Bound):
         t = moved(times, x).expand(len(x))
         through = self.transform.differentiable
         with torch.set_grad_enabled(through or torch.is_grad_enabled()):
-            at = x.detach().requires_grad_() if through else x
-            data = self.transform.function(self.inner.predict(at, times, "sample", rows), at, t, **given)
+            at = x.detach().clone().requires_grad_() if through else x.clone()  # the function may change its own
+            said = self.inner.predict(at, times, "sample", rows)
+            with users_code(f"level {self.network.name}: transform"):
+                data = self.transform.function(said, at, t, **given)
         good = isinstance(data, Tensor) and data.shape == x.shape
         described = tuple(data.shape) if isinstance(data, Tensor) else type(data).__name__
         require(

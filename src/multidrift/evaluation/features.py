@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.foreign import users_code
 from multidrift.drifts.folder import BUNDLED
 
 FEATURES = 64
@@ -65,3 +67,17 @@ def digit_features(images: Tensor, classifier: nn.Sequential | None = None, batc
         firsts = range(0, len(rounded), batch_size)
         parts = [network[: HIDDEN + 2](rounded[first : first + batch_size]) for first in firsts]
     return torch.cat(parts).double()
+
+
+def featured(function: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
+    """What a user's function of samples [n, …] gives, features [n, d]; MultidriftError where it raises or does not."""
+    with users_code("features"):
+        found = function(samples.clone())
+    given: object = found  # whatever it is
+    good = isinstance(given, Tensor) and given.ndim == 2 and len(given) == len(samples)
+    shown = tuple(found.shape) if isinstance(given, Tensor) else type(given).__name__
+    require(good, "features", shown, f"a function that gives a tensor [{len(samples)}, d]")
+    require(
+        bool(torch.isfinite(found).all()), "features", "values that are not finite", "a function that gives finite ones"
+    )
+    return found

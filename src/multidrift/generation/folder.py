@@ -17,13 +17,24 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias, cast
 
+from safetensors import SafetensorError
+
+from multidrift.basics.checks import Hint
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.json_files import entry, parse_object, read_object, signed, unsigned
+from multidrift.basics.types import Count, Index
 from multidrift.generation.job import FORMAT, KIND, Shard
 
 Values: TypeAlias = dict[str, object]
 
 _MANIFEST, _SHARDS, _FEATURES, _WORK = "manifest.json", "shards", "features", ".work"
 _RESULTS = "result"  # the key of the manifest that is no setting
+_ENTRIES: Mapping[str, Hint] = {  # what reading the samples needs of a manifest
+    "first": Index,
+    "count": Count,
+    "files": str,
+    _RESULTS: Mapping[str, Mapping[str, object]] | None,
+}
 
 
 class Folder:
@@ -126,7 +137,7 @@ class Folder:
         found: dict[str, Values] = {}
         for path in (self.path / _WORK / room).glob("*.json"):
             with contextlib.suppress(FileNotFoundError):  # another process has just tidied up
-                found[path.stem] = cast("Values", json.loads(path.read_text()))
+                found[path.stem] = unsigned(parse_object(path.read_bytes(), str(path)), str(path))
         return found
 
     def finish(self, settings: Mapping[str, object], count: int) -> bool:
@@ -148,14 +159,13 @@ def read_manifest(path: Path) -> Values:
     file = path / _MANIFEST
     if not file.is_file():
         raise MultidriftError(f"folder: got {str(path)!r}, which has no {_MANIFEST}; it takes one of md.generate")
-    try:
-        values = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise MultidriftError(f"{file}: is damaged ({error})") from error
-    good = isinstance(values, dict) and values.get("kind") == KIND and values.get("format") == FORMAT
-    if not good or _RESULTS not in values:
+    values = read_object(file, "folder")
+    version = values.get("format")
+    if values.get("kind") != KIND or type(version) is not int or version != FORMAT:
         raise MultidriftError(f"{file}: is no manifest that this version reads")
-    return cast("Values", values)
+    for name, hint in _ENTRIES.items():
+        entry(values, name, hint, str(file))
+    return unsigned(values, str(file))
 
 
 def content_hash(path: Path) -> str:
@@ -172,13 +182,13 @@ def content_hash(path: Path) -> str:
 def _written(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise MultidriftError(f"out: could not write {str(path)!r} ({error})") from error
 
 
 def _write(path: Path, values: Mapping[str, object]) -> None:
     with path.open("w") as file:
-        file.write(json.dumps(values) + "\n")
+        file.write(json.dumps(signed(values)) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.runs.pictures import to_pixels
+from multidrift.runs.pictures import to_pixels, write_image
 
 _TENSOR = "samples"
 
@@ -63,7 +63,7 @@ class Pictures:
     def write(self, path: Path, samples: Tensor, first: int) -> None:
         path.mkdir()
         for number, pixels in enumerate(to_pixels(samples), start=first):
-            Image.fromarray(pixels).save(path / f"{number:012d}.png")
+            write_image(Image.fromarray(pixels), path / f"{number:012d}.png")
 
     def read(self, path: Path) -> Tensor:
         return torch.stack([_from_pixels(Image.open(file)) for file in sorted(path.glob("*.png"))])

@@ -10,13 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.checks import checked
+from multidrift.basics.errors import MultidriftError
+from multidrift.basics.foreign import users_code
+from multidrift.basics.types import Count, Dimensions, Index, PathLike, Positive, Seed, Takes
 from multidrift.distributed.world import World, agree, joined
 from multidrift.drifts.model import AnyModel
 from multidrift.generation.folder import Folder
@@ -54,27 +57,28 @@ class Generation:
     metrics: Estimate | None = None
 
 
+@checked
 def generate(
     model: AnyModel,
     method: Method | Plan,
-    out: str | Path,
+    out: PathLike,
     process: Process | None = None,
-    count: int | None = None,
-    seed: int = 0,
-    first: int = 0,
-    plan_seed: int = 0,
-    rows: str | Path | Sequence[Mapping[str, object]] | None = None,
+    count: Count | None = None,
+    seed: Annotated[Seed, Takes("an integer; seeds of single samples stand in rows=")] = 0,
+    first: Index = 0,
+    plan_seed: Seed = 0,
+    rows: PathLike | Sequence[Mapping[str, object]] | None = None,
     encode: Encoder | None = None,
     conditioning: Mapping[str, object] | None = None,
-    shape: Sequence[int] | None = None,
-    batch_size: int = BATCH_SIZE,
-    shard_size: int | None = None,
+    shape: Dimensions | None = None,
+    batch_size: Count = BATCH_SIZE,
+    shard_size: Count | None = None,
     format: str = "safetensors",  # noqa: A002 (the command line's word for it)
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
     resume: bool = False,
-    lease_seconds: float = 30.0,
-    timeout: float = 300.0,
+    lease_seconds: Positive = 30.0,
+    timeout: Positive = 300.0,
     metrics: Metrics | None = None,
     report: Callable[[Estimate], None] | None = None,
     progress: bool | None = None,
@@ -106,7 +110,6 @@ def generate(
     """
     started = time.perf_counter()
     table = None if rows is None else read_rows(rows)
-    require(lease_seconds > 0, "lease_seconds", lease_seconds, "a positive number of seconds")
     job = Job(
         model=model, method=method, process=process, count=_count(count, None if table is None else len(table)),
         seed=seed, first=first, plan_seed=plan_seed, rows=table, encode=encode, conditioning=conditioning or {},
@@ -128,7 +131,8 @@ def generate(
     def put() -> None:
         news = tally.news() if tally is not None and report is not None and world.rank == 0 else None
         if news is not None and report is not None:
-            report(news)
+            with users_code("report"):
+                report(news)
 
     worker = Worker(job, folder, Leases(folder.leases, lease_seconds), world.rank / world.size, landed, put, bar.watch)
     try:

@@ -25,9 +25,10 @@ from multidrift.runs.plan import Plan
 from multidrift.runs.result import Result, State
 from multidrift.sampling import sample
 
-FORMAT = 1
+FORMAT = 2  # 1 had no digest
 KIND = "multidrift samples"
 _BATCHES = 64  # at most in a shard, unless its size is given
+_MOST_SHARDS = 1_000_000  # files of one job
 _SHARDS = 100  # about so many of them, where there are samples for it
 
 
@@ -67,13 +68,8 @@ class Job:
     dtype: torch.dtype
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("batch_size", 1), ("first", 0)):
-            value = getattr(self, name)
-            require(type(value) is int and value >= least, name, value, f"an integer of at least {least}")
-        require(type(self.seed) is int, "seed", self.seed, "an integer; seeds of single samples stand in rows=")
-        size = self.shard_size
-        good = size is None or (type(size) is int and size >= 1)
-        require(good, "shard_size", size, "None or an integer of at least 1")
+        most = self._size * _MOST_SHARDS
+        require(self.count <= most, "count", self.count, f"at most {most:,}, which is {_MOST_SHARDS:,} files")
         if self.rows is not None:
             require(
                 len(self.rows) == self.count, "rows", f"{len(self.rows)} rows", f"a row a sample, count={self.count}"
@@ -84,12 +80,17 @@ class Job:
     @cached_property
     def shards(self) -> tuple[Shard, ...]:
         """The ranges of samples; they depend on the job alone, never on who works at it."""
-        batches = min(max(self.count // (self.batch_size * _SHARDS), 1), _BATCHES)
-        size = self.shard_size or self.batch_size * batches
+        size = self._size
         starts = range(0, self.count, size)
         return tuple(
             Shard(number, self.first + start, min(size, self.count - start)) for number, start in enumerate(starts)
         )
+
+    @property
+    def _size(self) -> int:
+        """Samples of a shard."""
+        batches = min(max(self.count // (self.batch_size * _SHARDS), 1), _BATCHES)
+        return self.shard_size or self.batch_size * batches
 
     @cached_property
     def settings_of_a_sample(self) -> tuple[dict[str, object], tuple[int, ...]]:

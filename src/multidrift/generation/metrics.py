@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from multidrift.basics.checks import Settings, check_fields
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.evaluation.features import featured
 from multidrift.evaluation.laws import KernelDistance, frechet_distance, kernel_distance
 from multidrift.generation.folder import Folder
 from multidrift.generation.formats import Format, read_shard
@@ -50,7 +52,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
-class Metrics:
+class Metrics(Settings):
     """What samples are compared by, in `md.generate(…, metrics=…)`.
 
     - `features`: a function or a torch module from samples [n, …] to features [n, d]
@@ -63,11 +65,12 @@ class Metrics:
     real: Tensor
 
     def __post_init__(self) -> None:
-        require(callable(self.features), "features", self.features, "a function or a torch module")
-        good = isinstance(self.real, Tensor) and self.real.ndim >= 2 and len(self.real) >= 3
-        require(good, "real", tuple(getattr(self.real, "shape", ())), "real samples [m, …], or their features [m, d]")
+        check_fields(self)
+        good = self.real.ndim >= 2 and len(self.real) >= 3
+        require(good, "real", tuple(self.real.shape), "real samples [m, …], or their features [m, d]")
         if importlib.util.find_spec("torchmetrics") is None:
             raise MultidriftError("metrics: they need torchmetrics: pip install 'multidrift[eval]'")
+        require(bool(torch.isfinite(self.real).all()), "real", "values that are not finite", "finite values")
         if self.real.ndim > 2:
             object.__setattr__(self, "real", self.of(self.real))
 
@@ -77,11 +80,8 @@ class Metrics:
         if isinstance(network, nn.Module):
             network.eval()
         with torch.no_grad():
-            parts = [network(samples[first : first + _ROWS]).cpu() for first in range(0, len(samples), _ROWS)]
-        found = torch.cat(parts)
-        good = found.ndim == 2 and len(found) == len(samples)
-        require(good, "features", tuple(found.shape), f"a function that gives [{len(samples)}, d]")
-        return found
+            firsts = range(0, len(samples), _ROWS)
+            return torch.cat([featured(network, samples[first : first + _ROWS]).cpu() for first in firsts])
 
     def estimate(self, features: Tensor) -> Estimate:
         """The distances of samples with these features [n, d]; at least thirty."""

@@ -9,13 +9,16 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.types import Count, Index, PathLike
 from multidrift.generation.folder import Folder, content_hash, read_manifest
 from multidrift.generation.formats import format_named, read_shard
 from multidrift.generation.job import Shard
 
 
-def read_samples(folder: str | Path, first: int | None = None, count: int | None = None) -> Tensor:
+@checked
+def read_samples(folder: PathLike, first: Index | None = None, count: Count | None = None) -> Tensor:
     """The samples that `generate` wrote, [count, …] in order of i; pictures as data in [−1, 1].
 
     - `first`, `count`: those from number `first` on, so many; by default all. Only their files are read
@@ -39,7 +42,8 @@ def read_samples(folder: str | Path, first: int | None = None, count: int | None
     return torch.cat(parts)
 
 
-def verify_samples(folder: str | Path) -> int:
+@checked
+def verify_samples(folder: PathLike) -> int:
     """Check every file that `generate` wrote against its hash; returns the number of samples.
 
     Raises MultidriftError that names each file that is missing, was changed or does not belong there, and says so where

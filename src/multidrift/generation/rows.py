@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +14,18 @@ from typing import TypeAlias, cast
 
 import torch
 
+from multidrift.basics.checks import check_value
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.foreign import users_code
+from multidrift.basics.json_files import parse_json
+from multidrift.basics.reading import read_bytes
+from multidrift.basics.types import PathLike, Seed
 
 Encoder: TypeAlias = Callable[[Mapping[str, Sequence[object]]], Mapping[str, object]]
 
 SEED = "seed"
 PROMPT = "prompt"  # text even where it reads as a number
+_LARGEST = 4_000_000_000  # bytes of a file of rows
 _SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json")
 
 
@@ -49,34 +57,36 @@ class Rows:
         if not self.columns:
             return {}
         if encode is not None:
-            return dict(encode(self.columns))
+            with users_code("encode"):
+                found: object = encode({name: list(values) for name, values in self.columns.items()})
+            check_value(found, Mapping[str, object], "what encode returned")
+            return dict(cast("Mapping[str, object]", found))
         return {name: _tensor(name, values) for name, values in self.columns.items()}
 
 
 def _tensor(name: str, values: Sequence[object]) -> torch.Tensor:
     try:
         tensor = torch.tensor(values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         takes = "a function from columns to what the network takes"
         raise MultidriftError(f"encode: got None, and column {name!r} holds no numbers; it takes {takes}") from error
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def read_rows(source: str | Path | Sequence[Mapping[str, object]]) -> Rows:
+def read_rows(source: PathLike | Sequence[Mapping[str, object]]) -> Rows:
     """Rows of a CSV file with a header, a file of JSON lines, or a list of mappings.
 
     All rows have the same columns; `seed`, where there is one, is an integer a row. In CSV a column is of numbers where
     its first value is one, but for `prompt`. Raises MultidriftError that names the first bad row; rows count from 1,
     a header is none.
     """
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | os.PathLike):
         return _rows(list(enumerate(source, start=1)), "rows")
     path = Path(source)
-    require(path.is_file(), "rows", str(path), "an existing file")
     require(path.suffix.lower() in _SUFFIXES, "rows", str(path), f"a file that ends in {', '.join(_SUFFIXES)}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(path, "rows", _LARGEST).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise MultidriftError(f"rows: could not read {str(path)!r} ({error})") from error
     return _rows(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path), str(path))
 
@@ -87,10 +97,7 @@ def _json_rows(text: str, path: Path) -> list[tuple[int, object]]:
         if not line.strip():
             continue
         number = len(found) + 1
-        try:
-            found.append((number, json.loads(line)))
-        except ValueError as error:
-            raise MultidriftError(f"{path}: row {number} is no JSON ({error})") from error
+        found.append((number, parse_json(line.encode(), f"{path}: row {number}")))
     return found
 
 
@@ -125,9 +132,10 @@ def _read_numbers(name: str, rows: Sequence[tuple[int, dict[str, object]]], path
 def _number(text: object) -> int | float | None:
     for kind in (int, float):
         try:
-            return kind(cast("str", text))
+            value = kind(cast("str", text))
         except ValueError:
             continue
+        return value if math.isfinite(value) else None
     return None
 
 
@@ -140,8 +148,8 @@ def _rows(numbered: Sequence[tuple[int, object]], name: str) -> Rows:
         if not isinstance(first, Mapping) or set(row) != set(first):
             wanted = ", ".join(map(str, first)) if isinstance(first, Mapping) else ""
             raise MultidriftError(f"{name}: row {number} has {', '.join(map(str, row))}; row 1 has {wanted}")
-        if SEED in row and type(row[SEED]) is not int:
-            raise MultidriftError(f"{name}: row {number}: seed is {row[SEED]!r}; it takes an integer")
+        if SEED in row:
+            check_value(row[SEED], Seed, f"{name}: row {number}: seed")
         empty = [key for key, value in row.items() if value is None or value == ""]
         if empty:
             raise MultidriftError(f"{name}: row {number}: {empty[0]} is empty")

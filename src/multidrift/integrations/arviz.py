@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Index
 from multidrift.runs.result import Result
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ def available() -> bool:
     return importlib.util.find_spec("arviz") is not None
 
 
-def to_inference_data(result: Result, names: Sequence[str] | None = None, burn_in: int = 1) -> InferenceData:
+@checked
+def to_inference_data(result: Result, names: Sequence[str] | None = None, burn_in: Index = 1) -> InferenceData:
     """The trajectory of a run as an ArviZ InferenceData: every sample of the batch is a chain.
 
     - `result`: of `md.sample(…, save=k)`, whose `trajectory` [saved, count, …] becomes draws [count, saved, …]
@@ -50,8 +53,7 @@ def to_inference_data(result: Result, names: Sequence[str] | None = None, burn_i
     require(trajectory is not None, "result", "a run without a trajectory", "one of md.sample(…, save=k)")
     assert trajectory is not None
     saved, shape = len(trajectory), tuple(trajectory.shape[2:])
-    usable = isinstance(burn_in, int) and 0 <= burn_in < saved
-    require(usable, "burn_in", burn_in, f"an integer from 0 to {saved - 1}, below the {saved} saved states")
+    require(burn_in < saved, "burn_in", burn_in, f"an integer from 0 to {saved - 1}, below the {saved} saved states")
     listed = None if names is None else list(names)
     if listed is not None:
         fits = len(shape) == 1 and len(listed) == shape[0] and len(set(listed)) == len(listed)
@@ -71,7 +73,8 @@ def to_inference_data(result: Result, names: Sequence[str] | None = None, burn_i
         return arviz.from_dict(posterior=variables, posterior_attrs=attributes)
 
 
-def diagnose(result: Result, burn_in: int = 1) -> Diagnostics:
+@checked
+def diagnose(result: Result, burn_in: Index = 1) -> Diagnostics:
     """R-hat and effective sample size of every coordinate; arguments and errors as for `to_inference_data`.
 
     ArviZ needs two chains or more, and four draws or more, to tell anything; with fewer it says nan.

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import require
+from multidrift.basics.types import Count, Dimensions, Seed
 from multidrift.drifts.model import AnyModel
 from multidrift.methods.method import Method
 from multidrift.processes.process import Process
@@ -38,24 +40,23 @@ class Draw:
     Raises MultidriftError on batches without these columns, and as `md.sample` does.
     """
 
+    @checked
     def __init__(
         self,
         load: Callable[[], AnyModel],
         method: Method,
         process: Process | None = None,
         *,
-        seed: int = 0,
-        plan_seed: int = 0,
+        seed: Seed = 0,
+        plan_seed: Seed = 0,
         columns: Sequence[str] = (),
         id_column: str = "id",
         sample_column: str = "sample",
-        shape: Sequence[int] | None = None,
-        batch_size: int | None = None,
+        shape: Dimensions | None = None,
+        batch_size: Count | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        require(callable(load), "load", load, "a function that gives the model")
-        require(type(seed) is int, "seed", seed, "an integer")
         self.model, self.method, self.process = load(), method, process
         self.seed, self.plan_seed, self.columns = seed, plan_seed, tuple(columns)
         self.id_column, self.sample_column = id_column, sample_column

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from multidrift.basics.checks import checked
+from multidrift.basics.types import Steps
 from multidrift.drifts.ladder import Ladder
 from multidrift.methods.picard.forecast import Forecast
 from multidrift.methods.picard.forecast import forecasts as of_picard
 from multidrift.methods.speculative.forecast import forecasts as of_speculative
 
 
-def forecasts(ladder: Ladder, steps: int) -> list[Forecast]:
+@checked
+def forecasts(ladder: Ladder, steps: Steps) -> list[Forecast]:
     """Every choice of `Picard`'s coarse level and of `Speculative`'s drafter, the shortest critical path first.
 
     Rounds are assumed, as measured on the bundled ladder; those of Picard find Euler's path to an error of 1e-3 of the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import isabstract
@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from multidrift.basics.checks import check_fields, checked
+from multidrift.basics.checks import Settings, check_fields, checked
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats, finite, plain
 from multidrift.basics.types import MOST_STEPS, Count, Index, Numbers, Seed, Steps
@@ -33,7 +33,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Method(ABC):
+class Method(Settings):
     """A way to walk along a grid of times: what `md.sample` asks of any. Most are a `GridMethod`."""
 
     steps_are_gaussian: ClassVar[bool] = False  # whether a step is, given its plan and all states before it
@@ -77,6 +77,7 @@ class Method(ABC):
         """Expected calls of each level, per sample."""
         return {name: float(self.number_of_evaluations) for name in self.levels_of(model)}
 
+    @checked
     def cost(self, model: AnyModel) -> Cost:
         """What a run will cost, per sample; seconds are those of the batch size the ladder was measured at."""
         model = as_model(model)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Positive, Steps
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import final_calls, process_for
-from multidrift.methods.multilevel.draws import DRAWS, Draws
+from multidrift.methods.multilevel.draws import Draws
 from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.planning.calibration import Calibration
-from multidrift.planning.rules import RULES, Rule, Setting, subsets
+from multidrift.planning.rules import Rule, Setting, subsets
 from multidrift.processes.process import Process
 from multidrift.schedules.grids import Grid
 
@@ -32,15 +34,16 @@ class Allocation:
     error: float
 
 
+@checked
 def allocate(
     ladder: Ladder,
     calibration: Calibration,
     process: Process | None = None,
     *,
     rule: Rule = "time",
-    seconds: float | None = None,
-    error: float | None = None,
-    steps: int | None = None,
+    seconds: Positive | None = None,
+    error: Positive | None = None,
+    steps: Steps | None = None,
     levels: Sequence[str] | None = None,
     grid: Grid | None = None,
     draws: Draws = "systematic",
@@ -54,8 +57,6 @@ def allocate(
     Raises MultidriftError on neither or both of `seconds` and `error`, on a budget that pays for no such method, an
     error that none reaches, and a calibration of something else.
     """
-    require(rule in RULES, "rule", rule, ", ".join(RULES))
-    require(draws in DRAWS, "draws", draws, ", ".join(DRAWS))
     require((seconds is None) != (error is None), "seconds", seconds, "a number, or None with error=")
     process = process_for(ladder, process)
     calibration.check(ladder, process)

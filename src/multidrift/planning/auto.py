@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.types import Count, Four, Positive, ShortSeed, Steps
 from multidrift.drifts.costs import machine_name
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import process_for
@@ -47,21 +49,22 @@ class Choice:
     calibration: Calibration
 
 
+@checked
 def auto(
     ladder: Ladder,
     process: Process | None = None,
     *,
-    calls: float | None = None,
-    seconds: float | None = None,
-    error: float | None = None,
-    latency: float | None = None,
+    calls: Positive | None = None,
+    seconds: Positive | None = None,
+    error: Positive | None = None,
+    latency: Positive | None = None,
     calibration: Calibration | None = None,
-    batch: int | None = None,
+    batch: Count | None = None,
     quality: Quality = "path",
     features: Features | None = None,
-    samples: int = 32,
-    reference_steps: int | None = None,
-    seed: int = 0,
+    samples: Four = 32,
+    reference_steps: Steps | None = None,
+    seed: ShortSeed = 0,
     force: bool = False,
 ) -> Choice:
     """The best method, levels, grid and plan for a budget, out of all methods of the package.
@@ -85,9 +88,6 @@ def auto(
     named = {name: value for name, value in given.items() if value is not None}
     require(len(named) == 1, "calls, seconds, error, latency", sorted(named), "one of them")
     (what, value), *_ = named.items()
-    require(math.isfinite(value) and value > 0, what, value, "a positive number")
-    require(quality in ("path", "law"), "quality", quality, "'path' or 'law'")
-    require(type(samples) is int and samples >= 4, "samples", samples, "an integer of at least 4")
     process = process_for(ladder, process)
     if calibration is None:
         calibration = calibrate(ladder, process, 64 if batch is None else batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.memory import check_size
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Count, Eight, Paths, ShortSeed, Size
 from multidrift.drifts.costs import Costs, machine_name, time_calls
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.drift import Drift
@@ -34,17 +38,18 @@ _OVERHEAD_STEPS = 6
 _RATES = (0.25, 2.0)  # of Euler's error, within which an estimate of it is kept
 
 
+@checked
 def calibrate(
     ladder: Ladder,
     process: Process | None = None,
-    batch: int = 64,
-    paths: int = 16,
-    seed: int = 0,
+    batch: Count = 64,
+    paths: Paths = 16,
+    seed: ShortSeed = 0,
     *,
-    steps: int = 24,
+    steps: Eight = 24,
     images: Tensor | None = None,
     costs: Costs | None = None,
-    repeats: int = 7,
+    repeats: Size = 7,
 ) -> Calibration:
     """Measure all that a choice of method, levels and plan rests on.
 
@@ -58,14 +63,17 @@ def calibrate(
     It takes about paths·steps calls of each level, and 600 more of the top one. Raises MultidriftError on a ladder of
     one level, costs that are not finite and a ladder that does not know its sample's shape.
     """
-    require(isinstance(ladder, Ladder), "ladder", type(ladder).__name__, "an md.Ladder")
     require(len(ladder) >= 2, "ladder", ladder, "at least two levels; of one network there is nothing to compare")
-    require(type(paths) is int and paths >= 2, "paths", paths, "an integer of at least 2")
-    require(type(steps) is int and steps >= 8, "steps", steps, "an integer of at least 8")
     process = process_for(ladder, process)
     shape = ladder.shape
     if shape is None:
         raise MultidriftError("ladder: does not know its sample's shape; it takes levels made with shape=")
+    for name, rows in (("batch", batch), ("paths", paths * steps * len(ladder))):
+        check_size(rows * math.prod(shape), name, rows)
+    if images is not None:
+        good = images.is_floating_point() and tuple(images.shape[1:]) == shape and len(images) > 1
+        require(good, "images", f"{images.dtype} {tuple(images.shape)}", f"floats [n, {', '.join(map(str, shape))}]")
+        require(bool(torch.isfinite(images).all()), "images", "values that are not finite", "finite values")
     known, spread, overhead = _costs(ladder, process, shape, batch, repeats, costs)
     levels = ladder.with_gaussian()
     times, positions, ends = top_paths(ladder, process, steps, paths, seed)
@@ -110,8 +118,6 @@ def _costs(
     if costs is not None:
         missing = [name for name in ladder.names if name not in costs.seconds]
         require(not missing, "costs", sorted(costs.seconds), f"seconds of {', '.join(ladder.names)}")
-        good = all(np.isfinite(value) and value >= 0 for value in costs.seconds.values())
-        require(good, "costs", dict(costs.seconds), "finite seconds of at least 0")
         return Costs({name: costs.seconds[name] for name in ladder.names}, costs.batch, costs.machine), {}, 0.0
     times, where = time_calls({name: ladder[name] for name in ladder.names}, shape, batch, repeats, None)
     spread = {name: _spread(values) for name, values in times.items()}
@@ -121,7 +127,7 @@ def _costs(
             f"calibrate: the seconds of {', '.join(busy)} scatter by more than a quarter, as on a busy machine; "
             "seconds taken from this calibration may be off by as much",
             CalibrationWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     known = Costs({name: statistics.median(s) for name, s in times.items()}, batch, machine_name(where))
     return known, spread, _overhead(process, shape, batch, where)

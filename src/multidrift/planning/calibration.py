@@ -13,17 +13,29 @@ from typing import cast
 
 import numpy as np
 
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.checks import Hint, checked
+from multidrift.basics.errors import MultidriftError, keeping, require
 from multidrift.basics.files import write_whole
+from multidrift.basics.json_files import entry, read_object, signed, unsigned
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Count, NotNegative, PathLike, Seed
 from multidrift.drifts.costs import Costs
 from multidrift.drifts.ladder import Ladder
 from multidrift.planning.scaling import ScalingFit
 from multidrift.processes.process import Process
 
-FORMAT = 1
+FORMAT = 2  # 1 had no digest
 _KIND = "multidrift calibration"
 _TABLES = ("differences", "sensitivity", "errors")
+# What a description has under the name of each field.
+_ENTRIES: Mapping[str, Hint] = {
+    "levels": Sequence[str], "ladder": Mapping[str, str], "process": Mapping[str, object], "machine": str,
+    "batch": Count, "seconds": Mapping[str, NotNegative], "spread": Mapping[str, NotNegative],
+    "overhead": NotNegative, "places": Sequence[float], "differences": Sequence[Sequence[Sequence[float]]],
+    "sensitivity": Sequence[NotNegative | None], "errors": Sequence[Sequence[float]], "held_out": bool,
+    "by_errors": Mapping[str, object] | None, "by_differences": Mapping[str, object] | None,
+    "coarse": tuple[Count, float, float] | list[float], "coordinates": Count, "paths": Count, "seed": Seed,
+}  # fmt: skip
 
 
 class CalibrationWarning(UserWarning):
@@ -75,6 +87,13 @@ class Calibration:
         good = self.differences.shape == (k, k, n) and bool(np.isfinite(self.differences).all())
         require(good, "differences", self.differences.shape, f"finite values [{k}, {k}, {n}]")
         require(self.sensitivity.shape == (n,), "sensitivity", self.sensitivity.shape, f"[{n}]")
+        own = [name for name in self.levels if name in self.seconds]
+        require(0 < len(set(self.levels)) == k, "levels", self.levels, "names, all different")
+        require(set(self.ladder) == set(self.levels), "ladder", sorted(self.ladder), f"fingerprints of {self.levels}")
+        require(own == list(self.seconds), "seconds", list(self.seconds), "levels, cheapest first")
+        good = self.errors.ndim == 2 and len(self.errors) == len(own) and bool(np.isfinite(self.errors).all())
+        require(good, "errors", self.errors.shape, f"finite values [{len(own)}, images]")
+        require(len(self.coarse) == 3, "coarse", self.coarse, "(steps, error, rate)")
         for name, value in self.seconds.items():
             require(math.isfinite(value) and value >= 0, "seconds", f"{value} for {name}", "finite costs of at least 0")
 
@@ -175,50 +194,56 @@ class Calibration:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
-                value = value.tolist()
+                value = _without_nan(value.tolist())
             values[field.name] = value.to_dict() if isinstance(value, ScalingFit) else value
         return values
 
     @staticmethod
+    @checked
     def from_dict(values: Mapping[str, object]) -> Calibration:
         """What `to_dict` described; raises MultidriftError on anything else."""
         require(values.get("kind") == _KIND, "calibration", values.get("kind"), "a calibration of multidrift")
-        require(values.get("format") == FORMAT, "calibration", values.get("format"), f"format {FORMAT}")
+        version = values.get("format")
+        require(type(version) is int and version == FORMAT, "calibration", version, f"format {FORMAT}")
         try:
             return _read(values)
         except MultidriftError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise MultidriftError(f"calibration: is damaged ({type(error).__name__}: {error})") from error
 
-    def save(self, path: str | Path) -> None:
+    @checked
+    def save(self, path: PathLike) -> None:
         """Write it as JSON; the file appears whole or not at all."""
-        text = json.dumps(self.to_dict()) + "\n"
-        write_whole(Path(path), lambda partial: partial.write_text(text))
+        text = json.dumps(signed(self.to_dict())) + "\n"
+        with keeping(self):
+            write_whole(Path(path), lambda partial: partial.write_text(text))
 
     @staticmethod
-    def load(path: str | Path) -> Calibration:
+    @checked
+    def load(path: PathLike) -> Calibration:
         """The calibration saved at `path`, or an error that says what is wrong with the file."""
-        require(Path(path).is_file(), "path", str(path), "an existing calibration file")
+        content = read_object(Path(path))
         try:
-            content = json.loads(Path(path).read_text())
-            return Calibration.from_dict(content if isinstance(content, dict) else {})
+            found = Calibration.from_dict(content)
+            unsigned(content, "calibration")
         except MultidriftError as error:
             raise MultidriftError(f"{path}: {error}") from error
-        except ValueError as error:
-            raise MultidriftError(f"{path}: is damaged, no valid JSON ({error})") from error
+        return found
+
+
+def _without_nan(values: list[object]) -> list[object]:
+    """None for NaN, which JSON does not know, in a list of numbers."""
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in values]
 
 
 def _read(values: Mapping[str, object]) -> Calibration:
-    kept = {field.name: values[field.name] for field in fields(Calibration)}
-    for name in _TABLES:
+    kept = {name: entry(values, name, hint, "calibration") for name, hint in _ENTRIES.items()}
+    for name in _TABLES:  # None, of a sensitivity that was not measured, becomes NaN
         kept[name] = np.asarray(kept[name], dtype=np.float64)
     for name in ("by_errors", "by_differences"):
         fit = cast("Mapping[str, object] | None", kept[name])
         kept[name] = None if fit is None else ScalingFit.from_dict(fit)
     for name in ("levels", "places", "coarse"):
         kept[name] = tuple(cast("list[object]", kept[name]))
-    for name in ("seconds", "spread"):
-        kept[name] = {key: float(value) for key, value in cast("dict[str, float]", kept[name]).items()}
-    kept["ladder"] = {name: str(value) for name, value in cast("dict[str, str]", kept["ladder"]).items()}
-    return Calibration(**kept)  # type: ignore[arg-type]  # its __post_init__ checks the shapes
+    return Calibration(**kept)  # type: ignore[arg-type]  # as the hints say

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Four, Paths, Positive, ShortSeed, Steps, Takes
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import process_for
-from multidrift.methods.multilevel.draws import DRAWS, Draws
+from multidrift.methods.multilevel.draws import Draws
 from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.multistep import Multistep
 from multidrift.planning.calibration import Calibration
@@ -31,6 +35,7 @@ _RATE = 0.15  # of Adam, in units of α and β
 _BOUND = 4.0  # of |α| and of differences of β in the search without derivatives
 _SETTLED = 0.1  # relative change of the mean loss over the last two quarters below which a descent has converged
 _RESAMPLES = 400
+Shift: TypeAlias = Annotated[float, Ge(-3), Le(3), Takes("a number from −3 to 3")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,28 +57,29 @@ class LearnedPlan:
     ratio: tuple[float, float, float]
     converged: bool
 
-    def shifted(self, shift: float) -> Multilevel:
+    @checked
+    def shifted(self, shift: Shift) -> Multilevel:
         """The method with `shift`, between −3 and 3, added to every β: the same plan for another budget."""
-        require(-3.0 <= shift <= 3.0, "shift", shift, "a number from -3 to 3")
         return replace(self.method, probabilities=self.plan.shifted(shift).table.tolist())
 
 
+@checked
 def learn_plan(
     ladder: Ladder,
     calibration: Calibration,
     process: Process | None = None,
     *,
     levels: Sequence[str],
-    steps: int,
-    seconds: float | None = None,
-    calls: float | None = None,
+    steps: Steps,
+    seconds: Positive | None = None,
+    calls: Positive | None = None,
     grid: Grid | None = None,
     draws: Draws = "independent",
-    paths: int = 16,
-    iterations: int = 60,
-    validation: int = 64,
-    reference_steps: int | None = None,
-    seed: int = 0,
+    paths: Paths = 16,
+    iterations: Four = 60,
+    validation: Four = 64,
+    reference_steps: Steps | None = None,
+    seed: ShortSeed = 0,
 ) -> LearnedPlan:
     """Fit p_k(t) = sigmoid(α_k τ(t) + β_k) to `paths` paths, at a cost of `seconds` a sample, or of so many `calls`.
 
@@ -90,12 +96,9 @@ def learn_plan(
     """
     process = process_for(ladder, process)
     require((seconds is None) != (calls is None), "seconds", seconds, "a number of seconds, or None with calls=")
-    require(draws in DRAWS, "draws", draws, ", ".join(DRAWS))
     require(not process.has_velocity, "process", type(process).__name__, "a process without velocities")
     names = tuple(ladder.choose(levels))
     require(len(names) >= 2, "levels", levels, "at least two levels")
-    for name, value, least in (("paths", paths, 2), ("iterations", iterations, 4), ("validation", validation, 4)):
-        require(type(value) is int and value >= least, name, value, f"an integer of at least {least}")
     calibration.check(ladder, process)
     if seconds is None:
         assert calls is not None  # one of them is given

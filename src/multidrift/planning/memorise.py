@@ -6,11 +6,14 @@ import statistics
 import warnings
 from dataclasses import dataclass
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import require
+from multidrift.basics.types import ShortSeed, Size, Steps
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import process_for
 from multidrift.evaluation.coupled import squared_distances
 from multidrift.methods.drawing import DrawingMethod
+from multidrift.methods.method import Method
 from multidrift.methods.multistep import Multistep
 from multidrift.processes.process import Process
 from multidrift.runs.plan import Plan
@@ -34,15 +37,16 @@ class MemorisedPlan:
     typical: float
 
 
+@checked
 def memorise_plan(
     ladder: Ladder,
-    method: DrawingMethod,
+    method: Method,
     process: Process | None = None,
     *,
-    draws: int = 15,
-    count: int = 16,
-    reference_steps: int = 200,
-    seed: int = 0,
+    draws: Size = 15,
+    count: Size = 16,
+    reference_steps: Steps = 200,
+    seed: ShortSeed = 0,
 ) -> MemorisedPlan:
     """The best of so many `draws` of a method on `count` samples, and what it does on `count` others.
 
@@ -55,8 +59,6 @@ def memorise_plan(
     """
     shared = isinstance(method, DrawingMethod) and method.draws_are_shared
     require(shared, "method", method, "a method with draws that are shared by the batch")
-    require(type(draws) is int and draws >= 1, "draws", draws, "an integer of at least 1")
-    require(type(count) is int and count >= 1, "count", count, "an integer of at least 1")
     process = process_for(ladder, process)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -9,7 +9,10 @@ from typing import cast
 
 import numpy as np
 
+from multidrift.basics.errors import require
+from multidrift.basics.json_files import entry
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import NotNegative
 
 _FLOOR_SHARES = 1.0 - np.geomspace(1.0, 1e-5, 1500)  # floors tried, in units of the least error
 _RESAMPLES = 400
@@ -30,13 +33,18 @@ class ScalingFit:
 
     def to_dict(self) -> dict[str, object]:
         """As plain values; `from_dict` reads them back."""
-        return {"gamma": self.gamma, "interval": list(self.interval), "floor": self.floor}
+        gamma, low, high = (None if math.isinf(v) else v for v in (self.gamma, *self.interval))  # JSON knows no ∞
+        return {"gamma": gamma, "interval": [low, high], "floor": self.floor}
 
     @staticmethod
     def from_dict(values: Mapping[str, object]) -> ScalingFit:
-        """What `to_dict` described."""
-        low, high = cast("tuple[float, float]", values["interval"])
-        return ScalingFit(float(cast("float", values["gamma"])), (low, high), float(cast("float", values["floor"])))
+        """What `to_dict` described; raises MultidriftError on anything else."""
+        gamma = entry(values, "gamma", float | None, "scaling")
+        interval = cast("Sequence[float | None]", entry(values, "interval", Sequence[float | None], "scaling"))
+        require(len(interval) == 2, "scaling: 'interval'", interval, "two numbers")
+        floor = cast("float", entry(values, "floor", NotNegative, "scaling"))
+        found = [math.inf if v is None else v for v in (cast("float | None", gamma), *interval)]
+        return ScalingFit(found[0], (found[1], found[2]), floor)
 
 
 def power_law(errors: Sequence[float] | Floats, costs: Sequence[float] | Floats) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError
 from multidrift.drifts.ladder import Ladder
 from multidrift.evaluation.coupled import squared_distances
+from multidrift.evaluation.features import featured
 from multidrift.evaluation.laws import kernel_distance
 from multidrift.methods.drawing import DrawingMethod
 from multidrift.methods.euler import Euler
@@ -104,7 +105,7 @@ class Judge:
         return self._reference[count]
 
     def _featured(self, samples: Tensor) -> Tensor:
-        return samples.flatten(1).double() if self.features is None else self.features(samples)
+        return samples.flatten(1).double() if self.features is None else featured(self.features, samples)
 
 
 def halving(judge: Judge, candidates: Sequence[Candidate], count: int) -> list[Measured]:

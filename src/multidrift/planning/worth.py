@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from multidrift.basics.checks import checked
 from multidrift.planning.calibration import Calibration
 from multidrift.planning.scaling import ScalingFit
 
@@ -22,6 +23,7 @@ class Worth:
     reason: str
 
 
+@checked
 def worth(calibration: Calibration) -> Worth:
     """Whether calling several levels can pay on this ladder, by costs, errors and γ.
 

@@ -28,6 +28,7 @@ from multidrift.schedules.grids import Grid
 Nested: TypeAlias = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]  # one factor a coordinate
 Own = TypeVar("Own", bound="Langevin")
 _CELLS = 2.0**-16  # of the horizon, unless `resolution` says otherwise
+_DEEPEST = 48  # halvings of the horizon that float64 can still tell from each other
 _LONGEST_BLOCK = 30.0  # γ·block: e^30 is as far apart as coordinates of one block may be
 _EQUAL = ("blend", "linspace")  # names of grids that mean equal steps here
 
@@ -57,6 +58,9 @@ class Langevin(Process):
             self.resolution is None or self.resolution <= self.horizon, "resolution", self.resolution,
             f"None or at most the horizon, {self.horizon:g}",
         )  # fmt: skip
+        least = self.horizon * 2.0**-_DEEPEST
+        fine = self.resolution is None or self.resolution >= least
+        require(fine, "resolution", self.resolution, f"None or at least 2^−{_DEEPEST} of the horizon, {least:g}")
         if self.preconditioner is None:
             return
         factors = finite(self.preconditioner, "preconditioner")

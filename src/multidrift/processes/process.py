@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from multidrift.basics.checks import Settings
 from multidrift.basics.numbers import Floats
 from multidrift.noise.lattice import Lattice, Places
 from multidrift.processes.intervals import Intervals
@@ -17,7 +18,7 @@ from multidrift.schedules.grids import Grid
 from multidrift.schedules.schedule import Schedule
 
 
-class Process(ABC):
+class Process(Settings):
     """An equation whose linear part is solved exactly; a drift D is held over each step.
 
     A process is also the noise clock of its Brownian path (`lattice`, `components`, `rotation`, `reach`).

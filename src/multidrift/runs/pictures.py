@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -42,4 +43,10 @@ def save_image(image: Image.Image, path: Path) -> None:
     """Write under a temporary name, then rename, so that no half-written file is left."""
     kind = Image.registered_extensions().get(path.suffix.lower())
     require(kind in Image.SAVE, "path", str(path), "a file name that ends in .png, .jpg or another picture format")
-    write_whole(path, lambda partial: image.save(partial, format=kind))
+    write_whole(path, lambda partial: write_image(image, partial, kind))
+
+
+def write_image(image: Image.Image, path: Path, kind: str | None = "PNG") -> None:
+    """The picture's bytes at once: Pillow's own JPEG writer stops at the end of a full disk without a word."""
+    image.save(encoded := io.BytesIO(), format=kind)
+    path.write_bytes(encoded.getvalue())

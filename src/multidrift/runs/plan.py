@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import cast
 import numpy as np
 
 from multidrift.basics.checks import check_value, checked
-from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.errors import MultidriftError, keeping, require
 from multidrift.basics.files import write_whole
-from multidrift.basics.json_files import entry, mapping, read_object
+from multidrift.basics.json_files import entry, mapping, read_object, signed, unsigned
 from multidrift.basics.numbers import Floats
 from multidrift.basics.types import Index, NotNegative, PathLike, Seed
 from multidrift.processes.diffusion import Diffusion
@@ -110,31 +109,21 @@ class Plan:
     @checked
     def save(self, path: PathLike) -> None:
         """Write the plan as JSON; the file appears whole or not at all."""
-        content = self.to_dict()
-        text = json.dumps(content | {"digest": _digest(content)}) + "\n"
-        write_whole(Path(path), lambda partial: partial.write_text(text))
+        text = json.dumps(signed(self.to_dict())) + "\n"
+        with keeping(self):
+            write_whole(Path(path), lambda partial: partial.write_text(text))
 
     @staticmethod
     @checked
     def load(path: PathLike) -> Plan:
         """The plan saved at `path`, or an error that says what is wrong with the file."""
         content = read_object(Path(path))
-        digest = content.pop("digest", None)
         try:
             plan = Plan.from_dict(content)
-            _check_digest(content, digest)
+            unsigned(content, "plan")
         except MultidriftError as error:
             raise MultidriftError(f"{path}: {error}") from error
         return plan
-
-
-def _check_digest(content: Mapping[str, object], digest: object) -> None:
-    if digest != _digest(content):
-        raise MultidriftError("plan: is damaged or was changed (its hash differs)")
-
-
-def _digest(content: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _read(content: Mapping[str, object]) -> Plan:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from multidrift.basics.checks import checked
-from multidrift.basics.errors import MultidriftError
+from multidrift.basics.errors import keeping
 from multidrift.basics.numbers import Floats
 from multidrift.basics.types import PathLike, Size
 from multidrift.runs.pictures import image_grid, save_image, to_pixels
@@ -150,8 +150,5 @@ class Result:
 
         Raises MultidriftError, with this result as its `.result`, where that cannot be.
         """
-        try:
+        with keeping(self):
             save_image(image_grid(to_pixels(self.samples), columns), Path(path))
-        except MultidriftError as error:
-            error.result = self
-            raise

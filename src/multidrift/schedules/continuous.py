@@ -160,17 +160,20 @@ class Flow(Schedule):
         return values if self.shift != 1 else {name: value for name, value in values.items() if name != "shift"}
 
 
-def vp(beta_min: float = 0.1, beta_max: float = 20.0, smallest: float = 1e-3) -> VariancePreserving:
+@checked
+def vp(beta_min: Positive = 0.1, beta_max: Positive = 20.0, smallest: Positive = 1e-3) -> VariancePreserving:
     """The continuous variance-preserving schedule of Song et al. 2021."""
     return VariancePreserving(beta_min, beta_max, smallest)
 
 
-def ve(smallest: float = 0.01, largest: float = 50.0) -> VarianceExploding:
+@checked
+def ve(smallest: Positive = 0.01, largest: Positive = 50.0) -> VarianceExploding:
     """The variance-exploding schedule of Song et al. 2021, geometric in t."""
     return VarianceExploding(smallest, largest)
 
 
-def edm(smallest: float = 0.002, largest: float = 80.0) -> KarrasEDM:
+@checked
+def edm(smallest: Positive = 0.002, largest: Positive = 80.0) -> KarrasEDM:
     """The schedule of Karras et al. 2022, whose time is σ."""
     return KarrasEDM(smallest, largest)
 

@@ -9,8 +9,10 @@ from typing import Protocol, TypeGuard
 import numpy as np
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Count, Positive
 from multidrift.schedules.chain import Discrete
 from multidrift.schedules.continuous import edm, flow, ve
 from multidrift.schedules.schedule import Schedule
@@ -35,7 +37,8 @@ def is_scheduler(value: object) -> TypeGuard[Scheduler]:
     return hasattr(value, "config") and hasattr(value, "set_timesteps")
 
 
-def from_diffusers(scheduler: object, *, shift: float | None = None, tokens: int | None = None) -> Schedule:
+@checked
+def from_diffusers(scheduler: object, *, shift: Positive | None = None, tokens: Count | None = None) -> Schedule:
     """The schedule of a diffusers scheduler, from its config and tables.
 
     - `shift`: of a flow, in the place of the scheduler's own

@@ -5,7 +5,7 @@ A schedule knows only its time axis. What is held over a step, and on which cloc
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from multidrift.basics.checks import check_fields
+from multidrift.basics.checks import Settings, check_fields
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
 
@@ -28,7 +28,7 @@ _LOG_ALPHA: dict[Family, Callable[[Floats], Floats]] = {
 
 
 @dataclass(frozen=True)
-class Schedule(ABC):
+class Schedule(Settings):
     """The noise level at every time: a subclass gives λ(t), its inverse and the family that ties α to σ.
 
     Times are in the units the network was trained with (DDPM: training step index) and run from `t_max`

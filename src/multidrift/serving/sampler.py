@@ -15,11 +15,10 @@ from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.types import Count, Dimensions, NotNegative, Seed
+from multidrift.basics.types import Count, Dimensions, Index, NotNegative, Seed
 from multidrift.drifts.conditioning import check_conditioning
 from multidrift.drifts.model import AnyModel
 from multidrift.methods.method import Method
-from multidrift.noise.counter import check_seed
 from multidrift.prepare import Arguments, prepare
 from multidrift.processes.process import Process
 from multidrift.runs.result import State
@@ -76,11 +75,12 @@ class Sampler:
         self._thread = threading.Thread(target=self._serve, name="multidrift sampler", daemon=True)
         self._thread.start()
 
+    @checked
     def submit(
         self,
-        seed: int,
-        count: int = 1,
-        first: int = 0,
+        seed: Seed,
+        count: Count = 1,
+        first: Index = 0,
         conditioning: Mapping[str, object] | None = None,
         method: Method | None = None,
     ) -> Future[Tensor]:
@@ -92,11 +92,7 @@ class Sampler:
         `answer.cancel()` takes a request back until it is answered. Raises QueueFull where too many samples wait, and
         MultidriftError on arguments that no run takes.
         """
-        for name, value, least in (("count", count, 1), ("first", first, 0)):
-            require(type(value) is int and value >= least, name, value, f"an integer of at least {least}")
         require(count <= self.max_rows, "count", count, f"at most max_rows={self.max_rows}")
-        require(type(seed) is int, "seed", seed, "an integer")
-        check_seed("seed", seed)
         given = check_conditioning(conditioning, count)
         if method is not None and method != self.method:
             self._check(method)
@@ -111,11 +107,12 @@ class Sampler:
             self._changed.notify()
         return request.answer
 
+    @checked
     def sample(
         self,
-        seed: int,
-        count: int = 1,
-        first: int = 0,
+        seed: Seed,
+        count: Count = 1,
+        first: Index = 0,
         conditioning: Mapping[str, object] | None = None,
         method: Method | None = None,
     ) -> Tensor:

@@ -60,10 +60,12 @@ class LogisticRegression:
         """One sample's shape, (d,)."""
         return (self._signed.shape[1],)
 
+    @checked
     def log_density(self, x: Tensor) -> Tensor:
         """The log-posterior at x [n, d], up to a constant, [n]."""
         return logsigmoid(self._margins(x)).sum(dim=1) - 0.5 * (x / self.prior_std).square().sum(dim=1)
 
+    @checked
     def score(self, x: Tensor) -> Tensor:
         """The gradient of the log-posterior at x [n, d]."""
         return torch.sigmoid(-self._margins(x)) @ self._signed.to(x) - x / self.prior_std**2

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import require
+from multidrift.basics.memory import check_size
 from multidrift.basics.numbers import finite
-from multidrift.basics.types import MOST_VALUES, Count, Positive, Seed, Steps
+from multidrift.basics.types import Count, Positive, Seed, Steps
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.schedules.schedule import Schedule
 
@@ -28,6 +29,7 @@ class GaussianMixture:
     All results are in the dtype and on the device of their argument. Raises MultidriftError on shapes that do not fit.
     """
 
+    @checked
     def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
         share, centre, spread = (
             finite(values, name)
@@ -46,6 +48,7 @@ class GaussianMixture:
         self._axes = torch.from_numpy(vectors)
 
     @staticmethod
+    @checked
     def gaussian(mean: ArrayLike, covariance: ArrayLike) -> GaussianMixture:
         """One Gaussian, with `mean` [d] and `covariance` [d, d]."""
         centre, spread = finite(mean, "mean"), finite(covariance, "covariance")
@@ -107,8 +110,7 @@ class GaussianMixture:
     @checked
     def sample(self, n: Count, seed: Seed = 0, dtype: torch.dtype = torch.float64) -> Tensor:
         """N independent samples [n, d]."""
-        values = n * self.means.shape[1]
-        require(values <= MOST_VALUES, "n", n, f"fewer: that is {values:,} values, above {MOST_VALUES:,}")
+        check_size(n * self.means.shape[1], "n", n)
         generator = torch.Generator().manual_seed(seed)
         component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         normal = torch.randn((n, *self.shape), generator=generator, dtype=torch.float64)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import Settings, check_fields, checked
 from multidrift.basics.errors import require
+from multidrift.basics.types import Positive, Size
 from multidrift.drifts.costs import Costs
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.drift import Drift
@@ -17,11 +18,12 @@ from multidrift.drifts.ladder import Ladder
 from multidrift.schedules.schedule import Schedule
 
 _FREQUENCY = 2.0
+_MOST_EXPONENT = 512
 _SMOOTH = 0.5  # standard deviation of the data
 
 
 @dataclass(frozen=True)
-class SyntheticLadder:
+class SyntheticLadder(Settings):
     """Levels f^k = f + a·2^{−k} sin(2x + φ_k), k = `first`, …, each 2^γ times as expensive as the one below.
 
     So |f^k − f| ≤ a·2^{−k} at a cost of 2^{γ(k − first)} `unit`: the scaling law that ML-EM's Theorem 1 assumes, with
@@ -34,25 +36,27 @@ class SyntheticLadder:
     Raises MultidriftError on settings out of range. Source: ML-EM (Jacot 2026), Assumption 1.
     """
 
-    gamma: float
-    levels: int = 5
+    gamma: Positive
+    levels: Size = 5
     first: int = 1
-    size: float = 0.5
-    dimension: int = 2
-    unit: float = 1e-3
+    size: Positive = 0.5
+    dimension: Size = 2
+    unit: Positive = 1e-3
 
     def __post_init__(self) -> None:
-        for name in ("levels", "dimension"):
-            value = getattr(self, name)
-            require(type(value) is int and value >= 1, name, value, "an integer of at least 1")
-        for name in ("gamma", "size", "unit"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value > 0, name, value, "a positive number")
+        check_fields(self)
+        most = _MOST_EXPONENT
+        exponent = max(self.gamma, 1.0) * (abs(self.first) + self.levels)
+        require(
+            exponent <= most, "gamma", self.gamma, f"gamma·levels of at most {most}: costs and errors are 2 to that"
+        )
 
+    @checked
     def exact(self, schedule: Schedule | None = None) -> Drift:
         """The drift that the levels approach."""
         return self._level(schedule, None)
 
+    @checked
     def ladder(self, schedule: Schedule | None = None) -> Ladder:
         """The levels f1, f2, … with their costs: Denoisers on `schedule`, or drifts of Langevin dynamics."""
         drifts = [self._level(schedule, self.first + k) for k in range(self.levels)]

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Le
 
-from multidrift.basics.checks import check_fields
+from multidrift.basics.checks import Settings, check_fields
 from multidrift.basics.errors import require
-from multidrift.basics.types import Count, Index, NotNegative, Size, Takes
+from multidrift.basics.types import Count, Index, NotNegative, ShortSeed, Size, Takes
 
 _MOST = 1_000_000_000  # steps
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Settings):
     """The recipe all levels share; a level's learning rate is in its `Size`."""
 
     steps: Annotated[int, Ge(1), Le(_MOST), Takes(f"an integer of at least 1, and at most {_MOST:,}")] = 4000
     batch_size: Size = 64
     warmup: Index = 100
     ema_decay: NotNegative = 0.999
-    seed: Annotated[int, Ge(0), Lt(1 << 40), Takes("an integer from 0 to 2⁴⁰ − 1")] = 0
+    seed: ShortSeed = 0
     checkpoint_every: Count = 200
     half_precision: bool = True
 

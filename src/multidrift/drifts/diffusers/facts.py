@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
+from multidrift.basics.json_files import read_object
 from multidrift.basics.numbers import Floats
+from multidrift.basics.reading import reading
 from multidrift.drifts.diffusers.catalogue import family_of
 from multidrift.drifts.diffusers.family import Shape, class_of
 from multidrift.drifts.diffusers.source import Source
@@ -82,9 +83,9 @@ def _on_disk(folder: Path) -> Autoencoder | None:
     weights = sorted((folder / "vae").glob("*.safetensors"))
     if not weights or not (folder / "vae" / "config.json").is_file():
         return None
-    config = json.loads((folder / "vae" / "config.json").read_text())
+    config = read_object(folder / "vae" / "config.json", "model")
     values: dict[str, Floats] = {}
-    with safe_open(weights[0], framework="pt") as file:
+    with reading(weights[0], "model"), safe_open(weights[0], framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 (no mapping)
             part = file.get_slice(name)
             values[name] = _first(part[:1] if part.get_shape() else part[:])

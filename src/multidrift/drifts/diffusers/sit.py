@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.reading import reading
 
 _HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}  # of S, B, L and XL, by width
 _OUTSIDE = {
@@ -76,10 +76,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, without a prefix that all of them share."""
     file = next((path / name for name in _FILES if (path / name).is_file()), path)
     require(file.is_file(), "path", str(path), "a safetensors file, or a folder with one")
-    try:
+    with reading(file, "path"):
         tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise MultidriftError(f"path: {file} could not be read ({error})") from error
     prefix = next(
         (n.removesuffix("x_embedder.proj.weight") for n in tensors if n.endswith("x_embedder.proj.weight")), ""
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import cast
 import torch
 
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.json_files import read_object
 from multidrift.drifts.diffusers.family import Network
 from multidrift.schedules.diffusers import Scheduler, is_scheduler
 
@@ -71,7 +71,7 @@ def _from_folder(folder: Path, scheduler: Scheduler | None, dtype: torch.dtype |
     """The network and the scheduler of a saved pipeline, without its other parts; or of a saved network."""
     require(folder.is_dir(), "model", str(folder), "a pipeline, a network, or the folder of one on this disk")
     if (folder / "model_index.json").is_file():
-        index = _read(folder / "model_index.json")
+        index = read_object(folder / "model_index.json", "model")
         part = next((name for name in _PARTS if index.get(name) not in (None, [None, None])), None)
         require(part is not None, "model", str(folder), f"a pipeline with one of {', '.join(_PARTS)}")
         _refuse_two(str(index.get("_class_name")), index.get("transformer_2"))
@@ -92,7 +92,7 @@ def _load(folder: Path, dtype: torch.dtype | None) -> object:
     file = next((folder / n for n in ("config.json", "scheduler_config.json") if (folder / n).is_file()), None)
     require(file is not None, "model", str(folder), "a folder with config.json or scheduler_config.json")
     assert file is not None
-    name = str(_read(file).get("_class_name"))
+    name = str(read_object(file, "model").get("_class_name"))
     require(hasattr(diffusers, name), "model", name, "a class of the diffusers that is installed")
     kind = getattr(diffusers, name)
     try:
@@ -100,12 +100,7 @@ def _load(folder: Path, dtype: torch.dtype | None) -> object:
             return kind.from_pretrained(folder, local_files_only=True)
         settings = {} if dtype is None else {"torch_dtype": dtype}
         return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, **settings).eval()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise MultidriftError(f"model: {name} could not be read from {folder} ({error})") from error
-
-
-def _read(file: Path) -> dict[str, object]:
-    try:
-        return cast("dict[str, object]", json.loads(file.read_text()))
-    except ValueError as error:
-        raise MultidriftError(f"{file}: is damaged, no valid JSON ({error})") from error
+    except Exception as error:  # diffusers and safetensors raise all kinds
+        raise MultidriftError(
+            f"model: {name} could not be read from {folder} ({' '.join(str(error).split())})"
+        ) from error

@@ -7,12 +7,14 @@ import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, cast
+from typing import Annotated, Self, cast
 
 import torch
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.types import NotNegative, Seed, Takes
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.diffusers.read import _clip, _prediction
 from multidrift.drifts.guider import Guider
@@ -39,13 +41,14 @@ _DOUBLED = ("DiTPipeline",)
 _NO_PART_OF = ("denoising_end", "denoising_start")  # a part of the noise levels alone: SDXL with its refiner
 
 
+@checked
 def accelerate(
     pipe: object,
-    method: Method,
+    method: Annotated[Method, Takes("a method, such as md.Euler(steps=50)")],
     ladder: Ladder | Sequence[object] | None = None,
     *,
-    eta: float | None = None,
-    plan_seed: int = 0,
+    eta: NotNegative | None = None,
+    plan_seed: Seed = 0,
 ) -> Accelerated:
     """Let a pipeline of diffusers denoise with `method`; `pipe(…)` stays the call, `.undo()` takes it back.
 
@@ -63,7 +66,6 @@ def accelerate(
     draws and on i, with a list on its own generator alone. Raises MultidriftError on pipelines, schedulers, levels and
     caches that cannot be, naming them.
     """
-    require(isinstance(method, Method), "method", method, "a method, such as md.Euler(steps=50)")
     require(
         not isinstance(getattr(pipe, "scheduler", None), SchedulerShape), "pipe", "one that is running", "one at rest"
     )

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
-from multidrift.basics.types import Size
+from multidrift.basics.types import Eight, Paths, Seed, Size
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import GAUSSIAN, Ladder
@@ -169,8 +170,9 @@ class LadderMultistep(GridMethod):
         plan = super().plan_for(model, process, times, seed, samples)
         return replace(plan, calls=self.expected_calls(model), cost=self.cost(model).seconds)
 
+    @checked
     def fitted(
-        self, model: AnyModel, process: Process | None = None, paths: int = 8, seed: int = 2**32, steps: int = 64
+        self, model: AnyModel, process: Process | None = None, paths: Paths = 8, seed: Seed = 2**32, steps: Eight = 64
     ) -> LadderMultistep:
         """The same method with coefficients fitted to `paths` paths of the top level, of `steps` calls each.
 

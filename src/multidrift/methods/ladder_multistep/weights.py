@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from multidrift.basics.checks import check_value
+from multidrift.basics.checks import Settings, check_value
 from multidrift.basics.numbers import Floats, moved
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.processes.intervals import Intervals
@@ -24,7 +24,7 @@ _SHARED = 0.7  # the share of the cheap level's defect of interpolation that the
 
 
 @dataclass(frozen=True)
-class CellWeights:
+class CellWeights(Settings):
     """What multiplies which difference in one cell; see `LadderMultistep` for the formulas.
 
     Predicting: `past` (A − P) and `cheap`, the changes of the cheap level along the cell. Correcting: `top` (B − A),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.basics.checks import check_fields
+from multidrift.basics.checks import Settings, check_fields
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.types import Numbers, Positive, Size
 from multidrift.drifts.drift import Drift
@@ -34,7 +34,7 @@ class ConvergenceWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Coarse:
+class Coarse(Settings):
     """What ladder Picard integrates step by step: `level`, a name or several as `Picard` takes them, and how often.
 
     - `every`: steps from one call of it to the next

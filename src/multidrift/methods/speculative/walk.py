@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.types import Dimensions, Four, Seed, Size
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import AnyModel, Model, as_model, process_for
@@ -126,14 +128,15 @@ class Speculative(GridMethod):
         require(model.top not in names, "drafter", self.drafter, takes)
         return model.choose(names, "drafter", below=True) | top
 
+    @checked
     def forecast(
         self,
         model: AnyModel,
         process: Process | None = None,
-        pilot: int = 40,
-        count: int = 4,
-        seed: int = 0,
-        shape: tuple[int, ...] | None = None,
+        pilot: Four = 40,
+        count: Size = 4,
+        seed: Seed = 0,
+        shape: Dimensions | None = None,
     ) -> Forecast:
         """The rounds that a run is expected to take, and its critical path, from a pilot of so many steps and paths.
 
@@ -147,12 +150,12 @@ class Speculative(GridMethod):
         single = len(self.drafters) == 1 and self.every == 1 and self.verification == "step"
         takes = "one by name, called at every step and verified step by step, to forecast its rounds"
         require(single, "drafter", self.drafter, takes)
-        require(type(pilot) is int and pilot >= 4, "pilot", pilot, "steps, at least 4")
-        require(type(count) is int and count >= 1, "count", count, "paths, at least 1")
         times = method.grid_for(process)
         few = min(pilot, len(times) - 1)
         chosen = np.unique(np.linspace(0, len(times) - 1, few + 1).round().astype(np.intp))
-        paths = Pilot.of(process, levels, known_shape(levels, shape), times[chosen], count, seed)
+        paths = Pilot.of(
+            process, levels, known_shape(levels, None if shape is None else tuple(shape)), times[chosen], count, seed
+        )
         rounds = round(float(forecast_rounds(self.drafters[0], self.most, paths, times).mean()))
         return drafted(model, self.number_of_evaluations, str(self.drafter), rounds, self.most)
 
