@@ -42,6 +42,14 @@ class Method(ABC):
         require(not isabstract(cls), "method", cls.__name__, "a method that can be run, such as md.Euler(steps=50)")
         return super().__new__(cls)
 
+    def read_at(self, process: Process, times: Floats) -> Floats:
+        """The times from one to the next of which a walk along `times` reads its noise: it is drawn ahead for them.
+
+        A walk that reads in another order has none.
+        """
+        del process
+        return times
+
     @property
     @abstractmethod
     def number_of_evaluations(self) -> int:
