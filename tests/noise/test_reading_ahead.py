@@ -75,7 +75,7 @@ def test_bit_equal(name, dtype):
     known, unknown = path(CLOCKS[name], POINTS, dtype), path(CLOCKS[name], None, dtype)
     for low, high in itertools.pairwise(POINTS.tolist()):
         assert torch.equal(known.increment(low, high), unknown.increment(low, high))
-    assert len(known.keys.calls) < len(unknown.keys.calls) / 3
+    assert len(known.keys.calls) == 3 < len(unknown.keys.calls)  # the whole, the way to the first point, all others
     assert known.draws == unknown.draws
 
 
@@ -94,9 +94,9 @@ def test_bit_equal_where_the_points_are_left(name):
 
 def test_bit_equal_from_pure_noise_and_whatever_is_drawn_at_once(monkeypatch):
     clock = md.Diffusion(md.schedules.flow(), 1.0)
-    points = np.concatenate([[-math.inf], np.linspace(-5.0, 4.0, 150)])
+    points = np.concatenate([[-math.inf], np.linspace(-5.0, 4.0, 40)])
     wanted = [path(clock).increment(low, high) for low, high in itertools.pairwise(points.tolist())]
-    for most in (1, 60, 900, 1 << 20):
+    for most in (1, 60, 1 << 20):
         monkeypatch.setattr(paths, "_DRAWN_AT_ONCE", most * 3 * 10)
         read = path(clock, points)
         found = [read.increment(low, high) for low, high in itertools.pairwise(points.tolist())]
@@ -115,7 +115,12 @@ def test_an_old_path(clock):
 
 @pytest.mark.parametrize(
     "method",
-    [md.Euler(12), md.LadderMultistep(6, levels=("f1", "f2"), substeps=3), md.Picard(12), md.PoissonMidpoint(6, substeps=4)],
+    [
+        md.Euler(12),
+        md.LadderMultistep(6, levels=("f1", "f2"), substeps=3),
+        md.Picard(12),
+        md.PoissonMidpoint(6, substeps=4),
+    ],
 )
 def test_methods_tell_where_they_read(method, monkeypatch):
     """Where a method reads from one known point to the next the noise of a short run is drawn in one go."""
@@ -126,4 +131,4 @@ def test_methods_tell_where_they_read(method, monkeypatch):
     levels = [md.Denoiser(lambda x, t: 0.1 * x, schedule, name=name, shape=(2,)) for name in ("f1", "f2")]
     md.sample(md.Ladder(levels), method, md.Diffusion(schedule, 1.0), count=2)
     ahead = not isinstance(method, md.PoissonMidpoint)
-    assert (len([n for n in calls if n > 1]) == 1) == ahead
+    assert (len([n for n in calls if n > 1]) <= 2) == ahead  # on the way to the first point, and for all others

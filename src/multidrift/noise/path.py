@@ -62,9 +62,13 @@ class BrownianPath:
     def increment(self, low: float, high: float) -> Tensor:
         """The path's increment from lattice coordinate `low` to `high`."""
         self._check(low, high)
-        if not self._ready or self._ready[-1].ends != (low, high):
+        while self._ready and self._ready[-1].ends[1] <= low:
+            self._ready.pop()
+        if self._ready and self._ready[-1].ends != (low, high):
+            self._stop_reading_ahead()
+        if not self._ready:
             self._seek(low)
-            points = self._points_from(high)
+            points = self._points_from(low, high)
             self._ready = readings(self.clock, self._open(points), low, points)[::-1]
         reading = self._ready.pop()
         totals: list[Tensor] = []
@@ -82,8 +86,18 @@ class BrownianPath:
         """
         self._check(low, float(points.min()))
         self._check(low, float(points.max()))
+        self._stop_reading_ahead()
         self._seek(low)
         return self._joined(descend(self.clock, self.keys, self.shape, self.dtype, self._ahead, low, points, rows))
+
+    def _stop_reading_ahead(self) -> None:
+        """The path is not read from point to coming point: forget what was prepared, and prepare no more.
+
+        Intervals opened for points that are not read would leave another rounding in the sums of their parts.
+        """
+        self._coming = np.empty(0)
+        if self._ready:
+            self._ready, self._position = [], math.nan
 
     def _joined(self, totals: Sequence[Tensor]) -> Tensor:
         return totals[0] if len(totals) == 1 else torch.stack(list(totals), dim=-1)
@@ -94,10 +108,10 @@ class BrownianPath:
         inside = bottom <= low < high <= lattice.high and (low >= lattice.low or low == -math.inf < lattice.low <= high)
         require(inside, "interval", (low, high), f"increasing ends between {lattice.low:g} and {lattice.high:g}")
 
-    def _points_from(self, high: float) -> list[float]:
-        """`high` and, if it is a coming point, those behind it that are drawn together with it."""
+    def _points_from(self, low: float, high: float) -> list[float]:
+        """`high` and, where the path is read from point to coming point, those that are drawn together with it."""
         first = bisect_left(self._coming, high)
-        if first == len(self._coming) or self._coming[first] != high:
+        if not 0 < first < len(self._coming) or tuple(self._coming[first - 1 : first + 1]) != (low, high):
             return [high]
         last = bisect_right(self._drawn_before, self._drawn_before[first] + self._most)
         points: list[float] = self._coming[first : min(max(last, first + 1), first + _READ_AT_ONCE)].tolist()
@@ -107,7 +121,6 @@ class BrownianPath:
         """Be at `position`: go on from where reading stopped, or from the start where that lies behind."""
         if position == self._position:
             return
-        self._ready = []
         if not position > self._position:
             lattice = self.clock.lattice
             nodes = [_ROOT, _TAIL] if position == -math.inf else [_ROOT]

@@ -70,10 +70,6 @@ class PoissonMidpoint(DrawingMethod):
     def order(self) -> int:
         return 2 if self.draws == "midpoint" and self.substeps > 1 else 1
 
-    def read_at(self, process: Process, times: Floats) -> Floats:
-        """No times where substeps fire: their noise is read at places of each sample's own, before that of the step."""
-        return times if self.substeps == 1 else times[:0]
-
     def calls_a_step(self) -> float:
         """Expected network calls of a step; of "independent" draws spread over equal substeps."""
         if self.substeps == 1:
