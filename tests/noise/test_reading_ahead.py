@@ -81,7 +81,7 @@ def test_bit_equal(name, dtype):
 
 @pytest.mark.parametrize("name", CLOCKS)
 def test_bit_equal_where_the_points_are_left(name):
-    """Queries between the coming points, over several of them, back to earlier ones, and of rows at their own places."""
+    """Queries between the coming points, over several of them, back to earlier ones, of rows at their own places."""
     known = path(CLOCKS[name], POINTS)
     rows, places = torch.tensor([0, 1, 2, 1]), np.array([1.2, 2.0, 2.700011, 6.5])
     for low, high in [(0.25, 1.0), (1.0, 1.3), (1.3, 2.7), (2.7, 3.0), (4.5, 6.0), (1.0, 1.0001), (1.0001, 1.00012)]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class Drift(ABC):
     net: Network
     name: str
     shape: tuple[int, ...] | None
+    run_dtype: torch.dtype | None = None  # in a run, what states are passed in
 
     @property
     @abstractmethod
@@ -59,7 +61,13 @@ class Drift(ABC):
 
         `conditioning` is as `check_conditioning` lets it pass.
         """
-        return Bound(self, conditioning, count)
+        return Bound(self.for_a_run(), conditioning, count)
+
+    def for_a_run(self) -> Self:
+        """The same, with `dtype` looked up once: networks may walk through all their modules to tell it."""
+        other = copy.copy(self)
+        other.run_dtype = self.dtype
+        return other
 
     @property
     @abstractmethod
@@ -118,12 +126,14 @@ class Drift(ABC):
         It is given a copy: it may work in place on what it gets, while x belongs to the run and to the caller.
         """
         with users_code(self.name):
-            output = self.net(x.to(self.dtype or x.dtype, copy=True), *rest, **conditioning)
+            output = self.net(x.to(self.run_dtype or self.dtype or x.dtype, copy=True), *rest, **conditioning)
         return self.checked(output, x)
 
     def checked(self, output: Tensor | HasSample, x: Tensor) -> Tensor:
         """The network's output as a tensor shaped like x and in its dtype, or an error that says what is wrong."""
         tensor = output if isinstance(output, Tensor) else getattr(output, "sample", None)
+        if isinstance(tensor, Tensor) and (tensor.shape, tensor.dtype, tensor.device) == (x.shape, x.dtype, x.device):
+            return tensor
         if not isinstance(tensor, Tensor):
             raise MultidriftError(f"{self.name}: returned {type(output).__name__}; it takes a tensor or `.sample`")
         require(tensor.shape == x.shape, f"{self.name}'s output shape", tuple(tensor.shape), f"{tuple(x.shape)}")

@@ -43,7 +43,7 @@ class Method(ABC):
         return super().__new__(cls)
 
     def read_at(self, process: Process, times: Floats) -> Floats:
-        """The times from one to the next of which a walk along `times` reads its noise, if it does: it is drawn ahead."""
+        """The times between which a walk along `times` reads its noise, in order: it is drawn ahead for them."""
         del process
         return times
 

@@ -164,7 +164,7 @@ def _on_host(streams: Tensor, words: int) -> Tensor:
 
 
 def _box_muller_of(words: NDArray[np.uint64], both: NDArray[np.float32]) -> None:
-    """`_box_muller` of words [rows, words], which are scrambled in place, up to the last digit: both [rows, 2, words]."""
+    """`_box_muller`, up to the last digit, of words [rows, words], scrambled in place: `both` [rows, 2, words]."""
     halves = _mixed(words).view(np.uint32)
     radius, high = _radius(halves[..., 0::2].astype(np.float32)), halves[..., 1::2].astype(np.float32)
     high *= np.float32(2.0 * math.pi * 2.0**-32)

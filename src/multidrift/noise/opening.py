@@ -36,7 +36,7 @@ def opened(clock: NoiseClock, segments: Sequence[Segment], points: Sequence[floa
         if parents:
             lefts, rights = _without_values(parents)
             families.append((parents, lefts, rights))
-            below += lefts + rights
+            below.extend(lefts + rights)
     cut = [cell for cell in layers[-1] if not cell.fresh and _holds(cell, points)]
     groups = [*(parents for parents, _, _ in families), cut]
     normals = draw([[segment.node for segment in group] for group in groups if group])

@@ -32,7 +32,7 @@ from multidrift.noise.opening import opened
 from multidrift.noise.segments import Reading, Segment, readings, weighted
 
 _ROOT, _TAIL = 0, -1  # draws of the whole tree's normals and of the cell below the lattice; node i draws i ≥ 1
-_DRAWN_AT_ONCE = 1 << 20  # normals drawn in one go: enough to hide launch costs, small against a batch of states
+_DRAWN_AT_ONCE = 1 << 21  # normals drawn in one go: enough to hide launch costs, small against a batch of states
 _READ_AT_ONCE = 64  # coming points that are prepared together, at the most
 
 

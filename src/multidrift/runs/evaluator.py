@@ -69,6 +69,7 @@ class Evaluator:
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self._peak_rows: Counter[str] = Counter()
+        self._numbers: Tensor | None = None
         self.memory = {name: CallMemory() for name in levels}
 
     def of(self, levels: Mapping[str, Drift]) -> Evaluator:
@@ -86,7 +87,7 @@ class Evaluator:
         `rows`: which samples x holds, by default all of them in order.
         """
         self.rounds[level] += 1
-        rows = torch.arange(len(x), device=x.device) if rows is None else rows
+        rows = self._first_rows(x) if rows is None else rows
 
         def here(x: Tensor, t: float | Floats, rows: Tensor) -> Tensor:
             return self._in_batches(level, x, t, target, rows)
@@ -94,7 +95,15 @@ class Evaluator:
         with torch.set_grad_enabled(self.grad):
             return here(x, t, rows) if self.evaluate is None else self.evaluate(here, level, x, t, rows)
 
+    def _first_rows(self, x: Tensor) -> Tensor:
+        """The numbers of the first samples, as many as x has rows."""
+        if self._numbers is None or len(self._numbers) < len(x) or self._numbers.device != x.device:
+            self._numbers = torch.arange(len(x), device=x.device)
+        return self._numbers[: len(x)]
+
     def _in_batches(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
+        if self._size(level, len(x)) == len(x):
+            return self._invoke(level, x, t, target, rows)
         parts: list[Tensor] = []
         first = 0
         while first < len(x):
@@ -113,7 +122,8 @@ class Evaluator:
         return self.memory[level].rows_within(self.memory_limit, left)
 
     def _invoke(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
-        for name, number in self.bound[level].work(t, len(x)):
+        work = self.bound[level].work(t, len(x))
+        for name, number in work:
             self.rows[name] += number
             self.batches[name] += 1
         padding = (self.batch_size or len(x)) - len(x)
@@ -121,8 +131,8 @@ class Evaluator:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
             x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
             t = t if isinstance(t, float) else np.append(t, np.full(padding, t[-1]))
-
-        for name, number in self.bound[level].work(t, len(x)):
+            work = self.bound[level].work(t, len(x))
+        for name, number in work:
             self._peak_rows[name] = max(self._peak_rows[name], number)
 
         def call() -> Tensor:
@@ -136,7 +146,7 @@ class Evaluator:
                 raise error.at(self._place(t)) from error.__cause__
 
         found = call() if self.memory_limit is None else self._measured(self.memory_limit, level, len(x), call)
-        return found[: len(x) - padding]
+        return found[: len(x) - padding] if padding else found
 
     def _measured(self, limit: float, level: str, rows: int, call: Callable[[], Tensor]) -> Tensor:
         """What a call on so many rows returns, if the least of calls is within the limit."""
