@@ -234,9 +234,9 @@ class Denoiser(Drift):
 
     def raw(self, x: Tensor, t: Floats, conditioning: Conditioning) -> Tensor:
         """What the network itself says, unclipped and in x's dtype, at times [1] or [n]."""
-        dtype = self.run_dtype or self.dtype or x.dtype
+        dtype = self.takes(x)
         exact = dtype if dtype in (torch.float32, torch.float64) else torch.float32
-        return self.call(x, on_device(t, x.device, exact).expand(len(x)), **conditioning)
+        return self.call(x, on_device(t, x.device, exact).expand(x.shape[0]), **conditioning)
 
 
 def denoiser_of(found: Reading, name: str | None = None) -> Denoiser:
@@ -250,7 +250,7 @@ class _Matched(Denoiser):
 
     def __init__(self, inner: Denoiser, schedule: Schedule) -> None:
         super().__init__(inner.net, schedule, "sample", inner.clip, inner.name, inner.shape, inner.modules)
-        self.inner = inner
+        self.inner, self.rows = inner, inner.rows
 
     @property
     def trained_on(self) -> Schedule:
@@ -259,6 +259,11 @@ class _Matched(Denoiser):
     @property
     def settings(self) -> list[object]:
         return [*super().settings, self.inner.settings]
+
+    def optimized(self, *, compiled: bool | str = False, channels_last: bool = False, rows: int | None = None) -> Self:
+        other = super().optimized(rows=rows)
+        other.inner = self.inner.optimized(compiled=compiled, channels_last=channels_last)
+        return other
 
     def for_a_run(self) -> Self:
         other = super().for_a_run()

@@ -144,8 +144,8 @@ def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _on_host(streams: Tensor, words: int) -> Tensor:
     """The normals [*streams.shape, 2 words], float32, by blocks of streams on as many threads as torch may use."""
-    first, step = streams.numpy().view(np.uint64).reshape(-1, 1), np.arange(words, dtype=np.uint64)
-    step *= np.uint64(_GOLDEN & _ALL)
+    first: NDArray[np.uint64] = streams.numpy().view(np.uint64).reshape(-1, 1)
+    step = np.arange(words, dtype=np.uint64) * np.uint64(_GOLDEN & _ALL)
     both: NDArray[np.float32] = np.empty((len(first), 2, words), np.float32)
     rows = max(1, _BLOCK // max(1, words))
     blocks = [slice(row, row + rows) for row in range(0, len(first), rows)]

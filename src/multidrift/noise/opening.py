@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidrift.basics.numbers import moved
+from multidrift.basics.numbers import Floats, moved
 from multidrift.noise.lattice import NoiseClock
 from multidrift.noise.segments import Segment
 
@@ -63,23 +63,23 @@ def _without_values(parents: Sequence[Segment]) -> tuple[list[Segment], list[Seg
     return lefts, rights
 
 
-def _rotations(clock: NoiseClock, families: Sequence[Family]) -> list[Tensor]:
-    """The rotations of each family's intervals, [intervals, 2k, 2k], float64."""
+def _rotations(clock: NoiseClock, families: Sequence[Family]) -> list[Floats]:
+    """The rotations of each family's intervals, [intervals, 2k, 2k]."""
     ends = [(one.low, half.high, one.high) for family in families for one, half in zip(*family[:2], strict=True)]
     if not ends:
         return []
     size = 2 * clock.components
     matrices = np.broadcast_to(clock.rotation(*np.array(ends).T), (len(ends), size, size))
-    return list(torch.from_numpy(np.array(matrices)).split([len(parents) for parents, _, _ in families]))
+    return np.split(matrices, np.cumsum([len(parents) for parents, _, _ in families])[:-1])
 
 
-def _fill(family: Family, rotations: Tensor, fresh: Tensor) -> None:
+def _fill(family: Family, rotations: Floats, fresh: Tensor) -> None:
     """Give the halves their normals, from those of their wholes and the fresh ones [intervals, n, k, *shape]."""
     parents, *halves = family
     k = len(parents[0].values)
     parts = [torch.stack([segment.values[c] for segment in parents]) for c in range(k)]
     parts += fresh.unbind(2)
-    factors = moved(rotations.numpy(), fresh).view(*rotations.shape, *(1,) * (parts[0].ndim - 1))
+    factors = moved(rotations, fresh).view(*rotations.shape, *(1,) * (parts[0].ndim - 1))
     mixed = [_mixed(row.unbind(1), parts).unbind(0) for row in factors.unbind(1)]
     for side, rows in zip(halves, (mixed[:k], mixed[k:]), strict=True):
         for segment, *values in zip(side, *rows, strict=True):

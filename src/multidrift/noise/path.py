@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -159,7 +160,8 @@ class BrownianPath:
             nodes = [node for group in groups[first:last] for node in group]
             self.draws += len(nodes)
             normals = self.keys.normals(nodes, (self.clock.components, *self.shape), self.dtype)
-            yield from normals.split([len(group) for group in groups[first:last]])
+            ends = np.cumsum([0, *(len(group) for group in groups[first:last])]).tolist()
+            yield from (normals[begin:end] for begin, end in pairwise(ends))
             first = last
 
 
