@@ -90,7 +90,7 @@ class Drift(ABC):
         if channels_last:
             other._channels_last = True  # noqa: SLF001 (its own copy)
             for module in self.modules:
-                module.to(memory_format=torch.channels_last)
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         if compiled:
             made = torch.compile(self.net, mode=None if compiled is True else str(compiled))
             other._called = made  # noqa: SLF001 (its own copy)

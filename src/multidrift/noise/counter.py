@@ -148,10 +148,10 @@ def _on_host(streams: Tensor, words: int) -> Tensor:
     step = np.arange(words, dtype=np.uint64) * np.uint64(_GOLDEN & _ALL)
     both: NDArray[np.float32] = np.empty((len(first), 2, words), np.float32)
     rows = max(1, _BLOCK // max(1, words))
-    blocks = [slice(row, row + rows) for row in range(0, len(first), rows)]
+    blocks = range(0, len(first), rows)
 
-    def fill(block: slice) -> None:
-        _box_muller_of(first[block] + step, both[block])
+    def fill(row: int) -> None:
+        _box_muller_of(first[row : row + rows] + step, both[row : row + rows])
 
     threads = min(torch.get_num_threads(), len(blocks) // _BLOCKS_A_THREAD)
     if threads > 1:
