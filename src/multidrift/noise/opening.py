@@ -69,7 +69,8 @@ def _rotations(clock: NoiseClock, families: Sequence[Family]) -> list[Floats]:
     if not ends:
         return []
     size = 2 * clock.components
-    matrices = np.broadcast_to(clock.rotation(*np.array(ends).T), (len(ends), size, size))
+    matrices = np.empty((len(ends), size, size))
+    matrices[:] = clock.rotation(*np.array(ends).T)  # one for all of them, where they are alike
     return np.split(matrices, np.cumsum([len(parents) for parents, _, _ in families])[:-1])
 
 
