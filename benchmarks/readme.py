@@ -85,6 +85,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "half-precision": half_precision,
     "noise": noise,
     "overhead": overhead_report.table,
+    "options": overhead_report.options,
     "five-rows": lambda: overview.five_rows(pages="docs/"),  # in the README
     "five-rows-docs": lambda: overview.five_rows(pages=""),
     **multilevel_report.SECTIONS,

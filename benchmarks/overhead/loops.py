@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import diffusers
 import torch
@@ -36,6 +38,27 @@ class Setting:
         """The same states for every loop."""
         generator = torch.Generator().manual_seed(0)
         return torch.randn((self.batch, *self.shape), generator=generator).to(self.device)
+
+
+OPTIONS = {
+    "as it is": {},
+    "channels-last": {"channels_last": True},
+    "parts of 64": {"rows": 64},
+    "parts of 16": {"rows": 16},
+    "channels-last in parts of 64": {"channels_last": True, "rows": 64},
+    "compiled": {"compiled": True},
+    "compiled: reduce-overhead": {"compiled": "reduce-overhead"},  # CUDA graphs on a GPU
+}
+
+
+def with_options(setting: Setting, options: Sequence[str]) -> dict[str, Loop]:
+    """`md.sample` with a network of its own for each of the options."""
+    found = {}
+    for name in options:
+        network = copy.deepcopy(setting.network)
+        denoiser = md.Denoiser(network, md.schedules.ddpm(), shape=setting.shape).optimized(**OPTIONS[name])
+        found[name] = partial(_sampled, setting, denoiser, 1.0)
+    return found
 
 
 def loops(setting: Setting) -> dict[str, Loop]:
@@ -74,9 +97,11 @@ def scheduled(setting: Setting, scheduler: diffusers.DDIMScheduler | diffusers.D
 
 def ours(setting: Setting, eta: float) -> Tensor:
     """`md.sample` on the same times."""
-    schedule = md.schedules.ddpm()
-    denoiser = md.Denoiser(setting.network, schedule, shape=setting.shape)
-    process, method = md.Diffusion(schedule, eta), md.Euler(times=setting.times)
+    return _sampled(setting, md.Denoiser(setting.network, md.schedules.ddpm(), shape=setting.shape), eta)
+
+
+def _sampled(setting: Setting, denoiser: md.Denoiser, eta: float) -> Tensor:
+    process, method = md.Diffusion(denoiser.schedule, eta), md.Euler(times=setting.times)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", md.RunWarning)  # the free network is no network
         return md.sample(denoiser, method, process, start=setting.start(), progress=False).samples

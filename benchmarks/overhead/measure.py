@@ -1,7 +1,7 @@
 """Time every loop in turns and keep what a step of each takes: on idle cores, or on a GPU (`--device cuda`).
 
 python -m benchmarks.overhead                                  # minutes on two idle cores
-python -m benchmarks.overhead --device cuda --batches 1,16,1024 --compiled --channels-last
+python -m benchmarks.overhead --device cuda --batches 1,16,1024 --options "as it is,compiled: reduce-overhead"
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -16,10 +18,11 @@ import typer
 from rich.console import Console
 
 import multidrift as md
-from benchmarks.overhead.loops import Loop, Setting, loops
+from benchmarks.overhead.loops import OPTIONS, Loop, Setting, loops, with_options
 from benchmarks.record import Record, machine
 
 SHAPE = (1, 28, 28)
+BATCH_OF_OPTIONS = 128  # where options are compared
 
 
 def free(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:  # noqa: ARG001  # a network's signature
@@ -27,31 +30,25 @@ def free(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:  # noqa: ARG001  # a
     return x
 
 
-def settings(
-    levels: list[str], batches: list[int], device: torch.device, *, compiled: bool, channels_last: bool
-) -> list[Setting]:
+def settings(levels: list[str], batches: list[int], device: torch.device) -> list[Setting]:
     """The free network, and levels of the digits ladder, at every batch size."""
     ladder = md.Ladder.bundled("digits").to(device)
-    networks: dict[str, object] = {"free": free}
-    for name in levels:
-        network = ladder[name].net.eval()
-        if channels_last:
-            network = network.to(memory_format=torch.channels_last)
-        networks[name] = torch.compile(network, mode="reduce-overhead") if compiled else network
+    networks = {"free": free} | {name: ladder[name].net.eval() for name in levels}
     return [
-        Setting(name, network, SHAPE, batch, 200 if name == "free" else 20, device)
+        Setting(name, network, SHAPE, batch, 200 if name == "free" else 5, device)
         for name, network in networks.items()
         for batch in batches
     ]
 
 
-def seconds(jobs: dict[str, Loop], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each job, the jobs taking turns; the first turn warms up."""
+def seconds(jobs: Mapping[str, Loop], repeats: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each job, the jobs taking turns, every turn in another order; the first turn warms up."""
     found: dict[str, list[float]] = {name: [] for name in jobs}
+    names = list(jobs)
     for turn in range(repeats + 1):
-        for name, job in jobs.items():
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
             began = time.perf_counter()
-            job()
+            jobs[name]()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             if turn:
@@ -71,37 +68,42 @@ def synchronisations(job: Loop) -> int:
     return sum("synchroniz" in str(one.message) for one in caught)
 
 
+def measure(record: Record, setting: Setting, jobs: Mapping[str, Loop], repeats: int, least: str) -> None:
+    """Keep the median of each job, and the median of what it took more than `least` in the same turn."""
+    taken = seconds(jobs, repeats, setting.device)
+    for label, values in taken.items():
+        more = [own - other for own, other in zip(values, taken[least], strict=True)]
+        entry: dict[str, object] = {
+            "level": setting.name,
+            "label": f"{label}, {setting.batch}",
+            "steps": setting.steps,
+            "milliseconds_a_step": 1000 * statistics.median(values) / setting.steps,
+            "overhead": 1000 * statistics.median(more) / setting.steps,
+            "runs": len(values),
+        }
+        if setting.device.type == "cuda":
+            entry["synchronisations"] = synchronisations(jobs[label])
+        record.add(entry)
+        text = f"{setting.name:5s} {label:24s} [{setting.batch}, 1, 28, 28]"
+        Console(stderr=True).print(f"{text} {entry['milliseconds_a_step']:8.3f} ms, {entry['overhead']:+7.3f}")
+
+
 def main(
     device: str = "cpu",
     batches: str = "1,16",
     levels: str = "f1,f5",
-    repeats: int = 7,
-    compiled: Annotated[bool, typer.Option(help="compile the networks, with CUDA graphs on a GPU")] = False,
-    channels_last: Annotated[bool, typer.Option(help="networks in the memory format channels-last")] = False,
+    repeats: int = 14,
+    options: str = ",".join(name for name in OPTIONS if "reduce" not in name),
+    only_options: Annotated[bool, typer.Option(help="measure the options of a level alone")] = False,
 ) -> None:
     """Time all loops and keep milliseconds a step; an overhead is that of the loop less that of bare calls."""
     where = torch.device(device)
-    options = [name for name, chosen in (("compiled", compiled), ("channels-last", channels_last)) if chosen]
-    name = "-".join(["overhead", *([] if where.type == "cpu" else [where.type]), *options])
-    record = Record(name, {"benchmark": "overhead", "machine": machine(device), "options": options})
-    chosen = settings(
-        levels.split(","), [int(n) for n in batches.split(",")], where, compiled=compiled, channels_last=channels_last
-    )
-    for setting in chosen:
-        jobs = loops(setting)
-        taken = seconds(jobs, repeats, where)
-        least = statistics.median(taken["bare calls"])
-        for label, values in taken.items():
-            entry: dict[str, object] = {
-                "level": setting.name,
-                "label": f"{label}, {setting.batch}",
-                "steps": setting.steps,
-                "milliseconds_a_step": 1000 * statistics.median(values) / setting.steps,
-                "overhead": 1000 * (statistics.median(values) - least) / setting.steps,
-                "runs": len(values),
-            }
-            if where.type == "cuda":
-                entry["synchronisations"] = synchronisations(jobs[label])
-            record.add(entry)
-            text = f"{setting.name:5s} {label:24s} [{setting.batch}, 1, 28, 28]"
-            Console(stderr=True).print(f"{text} {entry['milliseconds_a_step']:8.3f} ms, {entry['overhead']:+7.3f}")
+    name = "-".join(["overhead", *([] if where.type == "cpu" else [where.type])])
+    record = Record(name, {"benchmark": "overhead", "machine": machine(device)})
+    chosen = settings(levels.split(","), [int(n) for n in batches.split(",")], where)
+    for setting in [] if only_options else chosen:
+        measure(record, setting, loops(setting), repeats, "bare calls")
+    record = Record(name.replace("overhead", "options"), record.header)
+    for one in {setting.name: setting for setting in chosen if setting.name != "free"}.values():
+        setting = replace(one, batch=BATCH_OF_OPTIONS, steps=2)
+        measure(record, setting, with_options(setting, options.split(",")), 3, "as it is")

@@ -36,6 +36,16 @@ def test_what_was_measured_is_kept_and_shown(monkeypatch, tmp_path):
     assert "Not measured yet" in report.table()
     small = Setting("small", Small(), (1, 8, 8), 2, 5, torch.device("cpu"))
     monkeypatch.setattr(measure, "settings", lambda *_, **__: [small])
-    measure.main(repeats=1)
-    table = report.table()
-    assert "| small | 2 | multidrift, SDE |" in table
+    monkeypatch.setattr(measure, "BATCH_OF_OPTIONS", 3)
+    measure.main(repeats=1, options="as it is,parts of 64,channels-last")
+    assert "| small | 2 | multidrift, SDE |" in report.table()
+    assert "| small | 3 | channels-last |" in report.options()
+
+
+def test_jobs_take_turns_in_another_order_every_time():
+    order = []
+    jobs = {name: lambda name=name: order.append(name) for name in "abc"}
+    assert {name: len(taken) for name, taken in measure.seconds(jobs, 2, torch.device("cpu")).items()} == dict.fromkeys(
+        "abc", 2
+    )
+    assert "".join(order) == "abcbcacab"

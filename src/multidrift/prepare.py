@@ -14,6 +14,7 @@ from torch import Tensor
 from multidrift.basics.devices import named_device
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.memory import check_size
+from multidrift.basics.numbers import Floats
 from multidrift.drifts.conditioning import check_conditioning
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.model import AnyModel, Model, as_model, process_for
@@ -123,7 +124,7 @@ def prepare(given: Arguments) -> tuple[Method, Run]:
             grad=given.grad,
             times=times,
         ),
-        path=BrownianPath(process, noise_keys, shape, given.dtype) if process.noisy else None,
+        path=_path(process, noise_keys, shape, given.dtype, method.read_at(process, times)) if process.noisy else None,
         plan=plan,
         choices=_choices(method, given.plan_seed if plan is None else plan.seed, batch, device),
         noise_keys=noise_keys,
@@ -241,6 +242,10 @@ def _with_velocities(process: Process, positions: Tensor, velocities: Tensor | N
     right = velocities.shape == positions.shape and bool(torch.isfinite(velocities).all())
     require(right, "velocities", _described(velocities), f"finite values of the shape {tuple(positions.shape)}")
     return process.joined(positions, velocities.to(positions))
+
+
+def _path(process: Process, keys: Keys, shape: Sequence[int], dtype: torch.dtype, read_at: Floats) -> BrownianPath:
+    return BrownianPath(process, keys, shape, dtype, process.place(read_at))
 
 
 def _choices(method: Method, seed: int, batch: _Batch, device: torch.device) -> Keys:

@@ -47,6 +47,17 @@ def test_numpy_and_torch_draw_the_same_numbers(monkeypatch):
     assert torch.equal(each, torch.stack([drawn[1][2, 0], drawn[1][0, 1], drawn[1][1, 2]]))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_and_threads_change_no_bit(threads, monkeypatch):
+    wanted = keys(5).normals(range(7), (3, 11), torch.float32)
+    started, real = [], counter.ThreadPoolExecutor
+    monkeypatch.setattr(counter, "ThreadPoolExecutor", lambda number: started.append(number) or real(number))
+    monkeypatch.setattr(counter, "_BLOCK", 70)  # four streams of 17 words
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert torch.equal(keys(5).normals(range(7), (3, 11), torch.float32), wanted)
+    assert started == ([3] if threads == 3 else [])
+
+
 def test_mix_is_splitmix64():
     """The first outputs of splitmix64 seeded with 1234567, as published with the algorithm."""
     golden, state = 0x9E3779B97F4A7C15, 1234567

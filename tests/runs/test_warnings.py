@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import multidrift as md
+from multidrift.runs import marginals
 from multidrift.runs.marginals import MarginalGuard
 
 SCHEDULES = {
@@ -98,7 +99,9 @@ def test_an_outlier_of_the_data_is_no_explosion(ddpm):
         ((1, 5, 5, 5, 5, 5), False),
     ],
 )
-def test_what_counts_is_to_be_far_for_long_or_at_the_end(sizes, warns, ddpm):
+@pytest.mark.parametrize("at_once", [1, 4, 50])  # steps that are looked at together
+def test_what_counts_is_to_be_far_for_long_or_at_the_end(sizes, warns, at_once, ddpm, monkeypatch):
+    monkeypatch.setattr(marginals, "_SETTLED_AT_ONCE", at_once)
     process, times = md.Diffusion(ddpm), md.grid_times(ddpm, 7)
     guard = MarginalGuard(process, ["a", "b", "c"], times)
     before = torch.ones(3, 1)
@@ -108,7 +111,9 @@ def test_what_counts_is_to_be_far_for_long_or_at_the_end(sizes, warns, ddpm):
         before = states
     found, _ = warned(guard.read, md.RunWarning)
     assert len(found) == warns
-    assert all(" for b: it grew to" in message and "(1 of 3 did so)" in message for message in found)
+    far = [n for n, size in enumerate(sizes) if size > 5]
+    assert all(f"at step {far[0]} (" in message and " for b: it grew to" in message for message in found)
+    assert all("(1 of 3 did so)" in message for message in found)
     assert not warned(guard.read, md.RunWarning)[0]
 
 

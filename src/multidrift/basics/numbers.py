@@ -54,6 +54,11 @@ def aligned(values: Tensor, states: Tensor) -> Tensor:
     return values.view(*values.shape, *(1,) * (states.ndim - values.ndim))
 
 
+def largest_of_each(values: Tensor) -> Tensor:
+    """The largest absolute value of each row of [n, …]; nan where one is nan."""
+    return values.detach().abs().flatten(1).amax(dim=1)
+
+
 def moved(  # type: ignore[explicit-any]  # numbers of any kind
     values: NDArray[np.generic], to: Tensor | torch.device
 ) -> Tensor:

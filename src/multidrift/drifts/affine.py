@@ -9,19 +9,20 @@ from torch import Tensor
 from multidrift.basics.numbers import Floats, aligned, moved
 
 
-def on_device(values: Floats, like: Tensor) -> Tensor:
-    """Host numbers as a tensor beside `like`; a single value is filled in without a transfer."""
+def on_device(values: Floats, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Host numbers as a tensor; a single value is filled in without a transfer."""
     if len(values) == 1:
-        return torch.full((1,), float(values[0]), dtype=torch.float64, device=like.device)
-    return moved(values, like.device)
+        return torch.full((1,), float(values[0]), dtype=dtype, device=device)
+    return moved(values, device).to(dtype)
 
 
 def affine(x: Tensor, prediction: Tensor, factors: tuple[Floats, Floats]) -> Tensor:
     """a·x + b·prediction with one pair (a, b) for all rows, or one a row."""
     of_x, of_prediction = factors
+    if len(of_x) == 1:
+        a, b = float(of_x[0]), float(of_prediction[0])
+        return prediction if (a, b) == (0.0, 1.0) else prediction * b + x * a
     if not of_x.any() and np.all(of_prediction == 1):
         return prediction
-    if len(of_x) == 1:
-        return prediction * float(of_prediction[0]) + x * float(of_x[0])
-    a, b = (aligned(on_device(values, x).to(x.dtype), x) for values in factors)
-    return prediction * b + x * a
+    rows_a, rows_b = (aligned(on_device(values, x.device, x.dtype), x) for values in factors)
+    return prediction * rows_b + x * rows_a

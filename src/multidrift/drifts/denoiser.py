@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Annotated, cast
+from typing import Annotated, Self, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from multidrift.drifts.transform import Function, Transform
 from multidrift.processes.predictions import Prediction, conversion
 from multidrift.schedules.schedule import Schedule
 
+_KNOWN = 4096  # factors of conversions that are kept at the most
 _TINY = np.finfo(np.float64).tiny
 
 _SCHEDULE = Takes("a schedule of md.schedules, such as md.schedules.from_diffusers(scheduler)")
@@ -61,6 +62,7 @@ class Denoiser(Drift):
         assert schedule is not None
         self.net, self.predicts, self.clip, self.name = net, predicts, clip, name
         self._schedule = schedule
+        self._known: dict[tuple[Prediction, Prediction, float], tuple[Floats, Floats]] = {}  # factors on this schedule
         self.layers: tuple[Layer, ...] = ()
         self.shape = tuple(shape) if shape is not None else _shape_from_config(net)
         if modules is not None:
@@ -142,7 +144,7 @@ class Denoiser(Drift):
         if not schedule.has_noise_of(self.schedule):
             return _Matched(self, schedule)
         other = copy.copy(self)
-        other._schedule = schedule  # noqa: SLF001 (its own copy)
+        other._schedule, other._known = schedule, {}  # noqa: SLF001 (its own copy)
         return other
 
     @checked
@@ -203,7 +205,7 @@ class Denoiser(Drift):
         return other
 
     def bind(self, conditioning: Conditioning, count: int) -> Bound:
-        bare = copy.copy(self)
+        bare = self.for_a_run()
         bare.layers = ()
         bound = Bound(bare, conditioning, count)
         for layer in self.layers:
@@ -219,17 +221,26 @@ class Denoiser(Drift):
 
     def converted(self, x: Tensor, raw: Tensor, times: Floats, target: Prediction, *, clipped: bool = True) -> Tensor:
         """What the network said at states x and these times (one, or one a row), as `target`, `clip` applied."""
-        alpha, sigma = self.schedule.alpha(times), self.schedule.sigma(times)
         if self.clip is None or not clipped:
-            return affine(x, raw, conversion(self.predicts, target, alpha, sigma))
-        data = affine(x, raw, conversion(self.predicts, "sample", alpha, sigma)).clamp(-self.clip, self.clip)
-        return affine(x, data, conversion("sample", target, alpha, sigma))
+            return affine(x, raw, self._factors(self.predicts, target, times))
+        data = affine(x, raw, self._factors(self.predicts, "sample", times)).clamp(-self.clip, self.clip)
+        return affine(x, data, self._factors("sample", target, times))
+
+    def _factors(self, source: Prediction, target: Prediction, times: Floats) -> tuple[Floats, Floats]:
+        """What x and the prediction are multiplied with; at a single time of a grid it is worked out once."""
+        key = (source, target, float(times[0]))
+        found = self._known.get(key) if len(times) == 1 else None
+        if found is None:
+            found = conversion(source, target, self.schedule.alpha(times), self.schedule.sigma(times))
+            if len(times) == 1 and len(self._known) < _KNOWN:
+                self._known[key] = found
+        return found
 
     def raw(self, x: Tensor, t: Floats, conditioning: Conditioning) -> Tensor:
         """What the network itself says, unclipped and in x's dtype, at times [1] or [n]."""
-        dtype = self.dtype or x.dtype
-        times = on_device(t, x).to(dtype if dtype in (torch.float32, torch.float64) else torch.float32).expand(len(x))
-        return self.call(x, times, **conditioning)
+        dtype = self.takes(x)
+        exact = dtype if dtype in (torch.float32, torch.float64) else torch.float32
+        return self.call(x, on_device(t, x.device, exact).expand(x.shape[0]), **conditioning)
 
 
 def denoiser_of(found: Reading, name: str | None = None) -> Denoiser:
@@ -243,7 +254,7 @@ class _Matched(Denoiser):
 
     def __init__(self, inner: Denoiser, schedule: Schedule) -> None:
         super().__init__(inner.net, schedule, "sample", inner.clip, inner.name, inner.shape, inner.modules)
-        self.inner = inner
+        self.inner, self.rows = inner, inner.rows
 
     @property
     def trained_on(self) -> Schedule:
@@ -252,6 +263,16 @@ class _Matched(Denoiser):
     @property
     def settings(self) -> list[object]:
         return [*super().settings, self.inner.settings]
+
+    def optimized(self, *, compiled: bool | str = False, channels_last: bool = False, rows: int | None = None) -> Self:
+        other = super().optimized(rows=rows)
+        other.inner = self.inner.optimized(compiled=compiled, channels_last=channels_last)
+        return other
+
+    def for_a_run(self) -> Self:
+        other = super().for_a_run()
+        other.inner = self.inner.for_a_run()
+        return other
 
     def on(self, schedule: Schedule) -> Denoiser:
         require(not self.layers, "on", self, "a denoiser without guidance or transforms, which come after it")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from multidrift.drifts.conditioning import cut_conditioning
 from multidrift.drifts.modules import modules_behind
 from multidrift.processes.predictions import Prediction
 from multidrift.schedules.schedule import Schedule
+
+_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by a state's dimensions
 
 Conditioning: TypeAlias = Mapping[str, object]
 
@@ -40,6 +44,10 @@ class Drift(ABC):
     net: Network
     name: str
     shape: tuple[int, ...] | None
+    rows: int | None = None  # at most so many states in one call of the network, whose time a row grows beyond it
+    _called: Network | None = None  # in the place of `net`: the same, compiled
+    _channels_last: bool = False
+    _run_dtype: tuple[torch.dtype | None] | None = None  # in a run: `dtype`, looked up once
 
     @property
     @abstractmethod
@@ -59,7 +67,45 @@ class Drift(ABC):
 
         `conditioning` is as `check_conditioning` lets it pass.
         """
-        return Bound(self, conditioning, count)
+        return Bound(self.for_a_run(), conditioning, count)
+
+    def optimized(self, *, compiled: bool | str = False, channels_last: bool = False, rows: int | None = None) -> Self:
+        """The same with ways to a faster call of its network, which change what it predicts by rounding alone.
+
+        - `compiled`: True, or a mode of `torch.compile`; "reduce-overhead" takes CUDA graphs. It compiles at the first
+          call and for every new number of rows
+        - `channels_last`: keep the network's weights and its input in this memory format; the network itself is
+          converted. For convolutions
+        - `rows`: at most so many states in one call; `Ladder.measured` finds the fastest number
+
+        Raises MultidriftError on settings of other types, and at the first call where torch cannot compile.
+        """
+        known = isinstance(compiled, bool) or compiled in _MODES
+        require(known, "compiled", compiled, f"True, False or one of {', '.join(_MODES)}")
+        require(isinstance(channels_last, bool), "channels_last", channels_last, "True or False")
+        fits = rows is None or (type(rows) is int and rows >= 1)
+        require(fits, "rows", rows, "None or a number of states of at least 1")
+        other = copy.copy(self)
+        other.rows = self.rows if rows is None else rows
+        if channels_last:
+            other._channels_last = True  # noqa: SLF001 (its own copy)
+            for module in self.modules:
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        if compiled:
+            made = torch.compile(self.net, mode=None if compiled is True else str(compiled))
+            other._called = made  # noqa: SLF001 (its own copy)
+        return other
+
+    def for_a_run(self) -> Self:
+        """The same, with `dtype` looked up once: networks may walk through all their modules to tell it."""
+        other = copy.copy(self)
+        other._run_dtype = (self.dtype,)  # noqa: SLF001 (its own copy)
+        return other
+
+    def takes(self, x: Tensor) -> torch.dtype:
+        """What states x are passed in."""
+        (own,) = self._run_dtype or (self.dtype,)
+        return own or x.dtype
 
     @property
     @abstractmethod
@@ -117,19 +163,23 @@ class Drift(ABC):
 
         It is given a copy: it may work in place on what it gets, while x belongs to the run and to the caller.
         """
+        form = _CHANNELS_LAST.get(x.ndim, torch.preserve_format) if self._channels_last else torch.preserve_format
         with users_code(self.name):
-            output = self.net(x.to(self.dtype or x.dtype, copy=True), *rest, **conditioning)
+            network = self.net if self._called is None else self._called
+            output = network(x.to(self.takes(x), copy=True, memory_format=form), *rest, **conditioning)
         return self.checked(output, x)
 
     def checked(self, output: Tensor | HasSample, x: Tensor) -> Tensor:
         """The network's output as a tensor shaped like x and in its dtype, or an error that says what is wrong."""
         tensor = output if isinstance(output, Tensor) else getattr(output, "sample", None)
+        if isinstance(tensor, Tensor) and (tensor.shape, tensor.dtype, tensor.device) == (x.shape, x.dtype, x.device):
+            return tensor.contiguous()  # states are, and sums with them are faster so
         if not isinstance(tensor, Tensor):
             raise MultidriftError(f"{self.name}: returned {type(output).__name__}; it takes a tensor or `.sample`")
         require(tensor.shape == x.shape, f"{self.name}'s output shape", tuple(tensor.shape), f"{tuple(x.shape)}")
         require(tensor.is_floating_point(), f"{self.name}'s output dtype", tensor.dtype, "a floating-point dtype")
         require(tensor.device == x.device, f"{self.name}'s output device", str(tensor.device), str(x.device))
-        return tensor.to(x.dtype)
+        return tensor.to(x.dtype).contiguous()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -45,7 +46,9 @@ class LangevinDrift(Drift):
 
     @checked
     def renamed(self, name: str) -> LangevinDrift:
-        return self if name == self.name else LangevinDrift(self.net, name, self.shape)
+        other = copy.copy(self)
+        other.name = name
+        return other
 
     def predict(self, x: Tensor, t: float | Floats, target: Prediction, conditioning: Conditioning) -> Tensor:
         """The gradient at positions x [n, …]; time and target have no say in it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -85,7 +85,8 @@ class Guidance(Layer):
     def bind(self, network: Predictor, below: Bound, conditioning: Conditioning, count: int) -> Bound:
         given, without = self.branches.of(network.name, conditioning, count)
         if self.weak is not None:
-            return _Guided(below.drift, given, count, network, self, given, None)
+            guidance = replace(self, weak=self.weak.for_a_run())
+            return _Guided(below.drift, given, count, network, guidance, given, None)
         return _Guided(below.drift, given, count, network, self, without, paired(given, without, count))
 
     def inside(self, log_snr: Floats) -> Bools:

@@ -19,7 +19,7 @@ from multidrift.basics.memory import check_size
 from multidrift.basics.numbers import Floats, aligned
 from multidrift.basics.types import Count, Dimensions, Numbers, PathLike, Size, Takes
 from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
-from multidrift.drifts.costs import Costs, measure_costs
+from multidrift.drifts.costs import Costs, fastest_rows, measure_costs
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.denoiser import Denoiser, denoiser_of
 from multidrift.drifts.diffusers.levels import read_levels as read_pipelines
@@ -151,15 +151,37 @@ class Ladder:
                 module.to(place)
         return self
 
+    def optimized(
+        self,
+        *,
+        compiled: bool | str = False,
+        channels_last: bool = False,
+        rows: int | None = None,
+        levels: str | Sequence[str] | None = None,
+    ) -> Ladder:
+        """The same ladder with faster calls of some `levels` (None: all), see `Denoiser.optimized`; without costs."""
+        chosen = self.choose(self.names if levels is None else levels)
+        made = [
+            level.optimized(compiled=compiled, channels_last=channels_last, rows=rows) if name in chosen else level
+            for name, level in self._levels.items()
+        ]
+        return Ladder(made, self.names, None, self.gaussian, self.covariances)
+
     @checked
     def measured(self, batch: Count = 64, repeats: Size = 7, device: torch.device | str | None = None) -> Ladder:
-        """The same ladder with the cost of each level measured here, on batches of `batch` samples."""
+        """The same ladder with the cost of each level measured here, on batches of `batch` samples.
+
+        Levels that are faster in parts of the batch are called in such parts from then on (`Denoiser.optimized`'s
+        `rows`), and were when their cost was measured.
+        """
         size = self.shape
         require(size is not None, "ladder", self, "levels that know their sample's shape")
         assert size is not None
         check_size(batch * math.prod(size), "batch", batch)
-        costs = measure_costs(self._levels, size, batch, repeats, device)
-        return Ladder(list(self), self.names, costs, self.gaussian, self.covariances)
+        rows = fastest_rows(self._levels, size, batch, device)
+        levels = {name: level.optimized(rows=rows[name]) for name, level in self._levels.items()}
+        costs = measure_costs(levels, size, batch, repeats, device)
+        return Ladder(list(levels.values()), self.names, costs, self.gaussian, self.covariances)
 
     @checked
     def guided(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ class Predictor(Protocol):
     def modules(self) -> tuple[torch.nn.Module, ...]: ...
     @property
     def fingerprint(self) -> str: ...
+    def for_a_run(self) -> Self: ...
     def raw(self, x: Tensor, t: Floats, conditioning: Conditioning) -> Tensor: ...
     def converted(
         self, x: Tensor, raw: Tensor, times: Floats, target: Prediction, *, clipped: bool = True

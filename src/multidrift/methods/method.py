@@ -42,6 +42,11 @@ class Method(Settings):
         require(not isabstract(cls), "method", cls.__name__, "a method that can be run, such as md.Euler(steps=50)")
         return super().__new__(cls)
 
+    def read_at(self, process: Process, times: Floats) -> Floats:
+        """The times between which a walk along `times` reads its noise, in order: it is drawn ahead for them."""
+        del process
+        return times
+
     @property
     @abstractmethod
     def number_of_evaluations(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -105,10 +106,11 @@ class Keys:
     def _normals(self, mixed: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         count = math.prod(shape)
         streams = mix_(self.values + mixed)
-        step = torch.arange((count + 1) // 2, dtype=torch.int64, device=streams.device).mul_(_GOLDEN)
-        bits = streams[..., None] + step
-        on_host = _NUMPY and bits.is_cpu and dtype == torch.float32
-        both = _on_host(bits) if on_host else _box_muller(mix_(bits), dtype)
+        if _NUMPY and streams.is_cpu and dtype == torch.float32:
+            both = _on_host(streams, (count + 1) // 2)
+        else:
+            step = torch.arange((count + 1) // 2, dtype=torch.int64, device=streams.device).mul_(_GOLDEN)
+            both = _box_muller(mix_(streams[..., None] + step), dtype)
         return both[..., :count].reshape(*streams.shape, *shape)
 
 
@@ -123,6 +125,8 @@ def _box_muller(bits: Tensor, dtype: torch.dtype) -> Tensor:
 # cosine of float32 are faster. The halves of 64 bits lie there as little-endian machines keep them.
 _NUMPY = sys.byteorder == "little"
 _STEPS = ((30, _FIRST), (27, _SECOND))
+_BLOCK = 1 << 15  # words scrambled at once: so many, and what is made of them, stay in a core's cache
+_BLOCKS_A_THREAD = 2  # fewer are not worth a thread
 
 
 def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -138,16 +142,35 @@ def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return words
 
 
-def _on_host(bits: Tensor) -> Tensor:
-    """`_box_muller(mix_(bits), float32)` up to the last digit."""
-    words = _mixed(bits.numpy().view(np.uint64))
-    low, high = (words.view(np.uint32)[..., half::2].astype(np.float32) for half in (0, 1))
+def _on_host(streams: Tensor, words: int) -> Tensor:
+    """The normals [*streams.shape, 2 words], float32, by blocks of streams on as many threads as torch may use."""
+    first: NDArray[np.uint64] = streams.numpy().view(np.uint64).reshape(-1, 1)
+    step = np.arange(words, dtype=np.uint64) * np.uint64(_GOLDEN & _ALL)
+    both: NDArray[np.float32] = np.empty((len(first), 2, words), np.float32)
+    rows = max(1, _BLOCK // max(1, words))
+    blocks = range(0, len(first), rows)
+
+    def fill(row: int) -> None:
+        _box_muller_of(first[row : row + rows] + step, both[row : row + rows])
+
+    threads = min(torch.get_num_threads(), len(blocks) // _BLOCKS_A_THREAD)
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, blocks))
+    else:
+        for block in blocks:
+            fill(block)
+    return torch.from_numpy(both.reshape(*streams.shape, -1))
+
+
+def _box_muller_of(words: NDArray[np.uint64], both: NDArray[np.float32]) -> None:
+    """`_box_muller`, up to the last digit, of words [rows, words], scrambled in place: `both` [rows, 2, words]."""
+    halves = _mixed(words).view(np.uint32)
+    radius, high = _radius(halves[..., 0::2].astype(np.float32)), halves[..., 1::2].astype(np.float32)
     high *= np.float32(2.0 * math.pi * 2.0**-32)
-    radius = _radius(low)
-    both: NDArray[np.float32] = np.empty((*low.shape[:-1], 2, low.shape[-1]), np.float32)
-    np.multiply(np.cos(high), radius, out=both[..., 0, :])
-    np.multiply(np.sin(high), radius, out=both[..., 1, :])
-    return torch.from_numpy(both.reshape(*low.shape[:-1], -1))
+    for part, wave in enumerate((np.cos, np.sin)):
+        wave(high, out=both[:, part])
+        both[:, part] *= radius
 
 
 def _radius(uniforms: NDArray[np.float32]) -> NDArray[np.float32]:

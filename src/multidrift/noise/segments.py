@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,17 +16,16 @@ Components = tuple[Tensor, ...]  # one tensor for each of the k normals
 Weight = float | Tensor
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class Segment:
-    """An interval ahead of the cursor with its normals; a cell that a query has cut has its fresh ones too."""
+    """An interval ahead of the cursor with its normals; a cell that a query cuts has its fresh ones too."""
 
     low: float
     high: float
     node: int
     depth: int
-    values: Components
+    values: Components = ()
     fresh: Components = ()
-    read_to: float = -math.inf  # what of a cut cell was handed out already
 
 
 def halves(rotation: Sequence[Sequence[Weight]], parts: Components) -> tuple[Components, Components]:
@@ -61,13 +59,62 @@ def _added(total: Tensor, weight: Weight, part: Tensor) -> Tensor:
 
 
 def cut(clock: NoiseClock, segment: Segment, point: Places, first: float, last: Places) -> Floats:
-    """[…, k, 2k]: the weights of a cut cell's normals between what was read of it and `point`."""
+    """[…, k, 2k]: the weights of a cut cell's normals between what was read of it, up to `first`, and `point`."""
     ends = (segment.low, segment.high)
     if isinstance(point, float) and point == segment.high:
         whole = clock.reach(*ends, first, last)
         weights = np.concatenate((whole, np.zeros_like(whole)), axis=-1)
     else:
         weights = prefix(clock, segment.low, point, segment.high, first, last)
-    if segment.read_to > segment.low:
-        weights = weights - prefix(clock, segment.low, segment.read_to, segment.high, first, last)
+    if first > segment.low:
+        weights = weights - prefix(clock, segment.low, first, segment.high, first, last)
+    return weights
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A query: the intervals that it passes, from its low end to its high one, and the weights of their normals.
+
+    Of each interval [k, 2k], for its own normals and the fresh ones; these are 0 where it is passed as a whole.
+    """
+
+    ends: tuple[float, float]
+    passed: Sequence[Segment]
+    weights: Sequence[Sequence[Sequence[float]]]
+
+
+def readings(clock: NoiseClock, segments: Sequence[Segment], low: float, points: Sequence[float]) -> list[Reading]:
+    """The queries from `low` to the first of the rising points, from there to the second, …, along rising intervals.
+
+    Every point is an end of an interval, or cuts one that has its fresh normals.
+    """
+    ends = list(zip([low, *points[:-1]], points, strict=True))
+    passed: list[Sequence[Segment]] = []
+    place = 0
+    for _, high in ends:
+        first = place
+        while segments[place].high < high:
+            place += 1
+        passed.append(segments[first : place + 1])
+        place += segments[place].high == high
+    counts = [len(some) for some in passed]
+    weights = _weights(
+        clock, [segment for some in passed for segment in some], np.repeat(np.array(ends), counts, axis=0)
+    )
+    parts = np.split(weights, np.cumsum(counts)[:-1])
+    return [Reading(*one) for one in zip(ends, passed, (part.tolist() for part in parts), strict=True)]
+
+
+def _weights(clock: NoiseClock, segments: Sequence[Segment], queries: Floats) -> Floats:
+    """[m, k, 2k]: what the normals of each interval add to the increment over a query [first, last], queries [m, 2]."""
+    low, high = np.array([(segment.low, segment.high) for segment in segments]).T
+    first, last = queries.T
+    k = clock.components
+    weights = np.zeros((len(segments), k, 2 * k))
+    weights[..., :k] = clock.reach(low, high, first, last)
+    for point, inside, sign in ((last, last < high, 1.0), (first, first > low, -1.0)):
+        at = np.flatnonzero(inside)
+        if len(at):
+            part = prefix(clock, low[at], point[at], high[at], first[at], last[at])
+            weights[at] = part if sign > 0 else weights[at] - part
     return weights

@@ -15,6 +15,7 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.foreign import ForeignError
 from multidrift.basics.numbers import Floats, plain
+from multidrift.drifts.costs import part_of
 from multidrift.drifts.drift import Bound, Drift
 from multidrift.processes.predictions import Prediction
 from multidrift.runs.memory import CallMemory
@@ -69,6 +70,7 @@ class Evaluator:
         self.batches: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self.rounds: Counter[str] = Counter(dict.fromkeys(levels, 0))
         self._peak_rows: Counter[str] = Counter()
+        self._numbers: Tensor | None = None
         self.memory = {name: CallMemory() for name in levels}
 
     def of(self, levels: Mapping[str, Drift]) -> Evaluator:
@@ -86,7 +88,7 @@ class Evaluator:
         `rows`: which samples x holds, by default all of them in order.
         """
         self.rounds[level] += 1
-        rows = torch.arange(len(x), device=x.device) if rows is None else rows
+        rows = self._first_rows(x) if rows is None else rows
 
         def here(x: Tensor, t: float | Floats, rows: Tensor) -> Tensor:
             return self._in_batches(level, x, t, target, rows)
@@ -94,11 +96,20 @@ class Evaluator:
         with torch.set_grad_enabled(self.grad):
             return here(x, t, rows) if self.evaluate is None else self.evaluate(here, level, x, t, rows)
 
+    def _first_rows(self, x: Tensor) -> Tensor:
+        """The numbers of the first samples, as many as x has rows."""
+        count = x.shape[0]
+        if self._numbers is None or self._numbers.shape[0] != count or self._numbers.device != x.device:
+            self._numbers = torch.arange(count, device=x.device)
+        return self._numbers
+
     def _in_batches(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
+        count, first = x.shape[0], 0
         parts: list[Tensor] = []
-        first = 0
-        while first < len(x):
-            size = self._size(level, len(x) - first)
+        while first < count:
+            size = self._size(level, count - first)
+            if size == count:
+                return self._invoke(level, x, t, target, rows)
             cut = slice(first, first + size)
             parts.append(self._invoke(level, x[cut], t if isinstance(t, float) else t[cut], target, rows[cut]))
             first += size
@@ -108,21 +119,25 @@ class Evaluator:
         """The rows of the next invocation, where so many are left."""
         if self.batch_size is not None:
             return self.batch_size
+        part = part_of(self.levels[level], left)
         if self.memory_limit is None or self.memory_limit == math.inf:
-            return left
-        return self.memory[level].rows_within(self.memory_limit, left)
+            return part
+        return self.memory[level].rows_within(self.memory_limit, part)
 
     def _invoke(self, level: str, x: Tensor, t: float | Floats, target: Prediction, rows: Tensor) -> Tensor:
-        for name, number in self.bound[level].work(t, len(x)):
+        count = x.shape[0]
+        work = self.bound[level].work(t, count)
+        for name, number in work:
             self.rows[name] += number
             self.batches[name] += 1
-        padding = (self.batch_size or len(x)) - len(x)
+        given = self.batch_size or count  # rows of this call
+        padding = given - count
         if padding:
             rows = torch.cat((rows, rows[-1:].expand(padding)))
             x = torch.cat((x, x[-1:].expand(padding, *x.shape[1:])))
             t = t if isinstance(t, float) else np.append(t, np.full(padding, t[-1]))
-
-        for name, number in self.bound[level].work(t, len(x)):
+            work = self.bound[level].work(t, given)
+        for name, number in work:
             self._peak_rows[name] = max(self._peak_rows[name], number)
 
         def call() -> Tensor:
@@ -131,12 +146,12 @@ class Evaluator:
             except ForeignError as error:
                 if isinstance(error.__cause__, torch.OutOfMemoryError):
                     fewer = "a lower batch_size= or a memory_limit= takes fewer"
-                    message = f"level {level}: out of memory on {len(x)} rows at once; {fewer} ({error.__cause__})"
+                    message = f"level {level}: out of memory on {given} rows at once; {fewer} ({error.__cause__})"
                     raise MultidriftError(message) from error.__cause__
                 raise error.at(self._place(t)) from error.__cause__
 
-        found = call() if self.memory_limit is None else self._measured(self.memory_limit, level, len(x), call)
-        return found[: len(x) - padding]
+        found = call() if self.memory_limit is None else self._measured(self.memory_limit, level, given, call)
+        return found[:count] if padding else found
 
     def _measured(self, limit: float, level: str, rows: int, call: Callable[[], Tensor]) -> Tensor:
         """What a call on so many rows returns, if the least of calls is within the limit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -101,24 +101,24 @@ class Run:
         `noise`: the step's ΔW, where all else in the step was decided before it.
         """
         self.guard.watch_state(n, after)
-        state = self.preview(n, x, drift, after)
+        made = (Transition(n, x, after, noise),) if isinstance(noise, Tensor) else ()
+        state = self.preview(n, x, drift, after, made)
         self.marginals.watch(n, state.x, state.prediction)
-        if not isinstance(noise, Tensor):
-            return state
-        return replace(state, transitions=(Transition(n, x, after, noise),))
+        return state
 
     def read_guards(self) -> None:
         """At the end: raise where a value was not finite, warn where a state left its marginals."""
         self.guard.read()
         self.marginals.read()
 
-    def preview(self, n: int, x: Tensor, drift: Tensor, after: Tensor) -> State:
+    def preview(self, n: int, x: Tensor, drift: Tensor, after: Tensor, transitions: Sequence[Transition] = ()) -> State:
         """The same of a state that may still change, unchecked."""
         total = len(self.times) - 1 + self.process.final_calls
         velocities = self.process.velocity(after)
         place = self.process.position(after)
         clean = self.clean(x, drift, n) if self.process.final_calls else place
-        return State(n + 1, total, float(self.times[n + 1]), place, clean, self.evaluator.calls, velocities)
+        t, calls = float(self.times[n + 1]), self.evaluator.calls
+        return State(n + 1, total, t, place, clean, calls, velocities, transitions=transitions)
 
     def final(self, x: Tensor) -> Iterator[State]:
         """The last evaluation of a diffusion: the top level's data at the last time, without noise; else nothing."""

@@ -39,9 +39,8 @@ def measure_covariance(
     times = process.nodes(steps, "blend", integer=False)
     x = Keys.of(seeds, samples, Stream.START, device).normals([0], shape, torch.float32)[0]
     x = x * process.start_std(float(times[0]))
-    path = (
-        BrownianPath(process, Keys.of(seeds, samples, Stream.NOISE, device), shape, x.dtype) if process.noisy else None
-    )
+    keys = Keys.of(seeds, samples, Stream.NOISE, device)
+    path = BrownianPath(process, keys, shape, x.dtype, process.place(times)) if process.noisy else None
     found: dict[str, list[torch.Tensor]] = {name: [] for name in levels}
     history = History(process, 1 if process.noisy else 2)
     with torch.no_grad(), evaluation_mode(levels.values()):

@@ -239,21 +239,35 @@ class LadderMultistep(GridMethod):
     def _cells(self, run: Run) -> Iterator[tuple[Cell, CellWeights]]:
         """Every cell with its coefficients; one substep where no change is known, at the ends of a diffusion."""
         process, covariance = run.process, self.covariance
-        diffusion, number = process.final_calls > 0, len(run.times) - 1
+        diffusion = process.final_calls > 0
         places = process.place(run.times)
         if covariance is not None:
             covariance.check(process.to_dict(), {n: run.evaluator.levels[n].fingerprint for n in run.levels})
-        for n in range(number):
-            known = n > 0 or not diffusion
-            free = n == 0 and self.cheap is not None and not self.calls_at_start and self.cheap != self.start
-            one = free or (n + 1 == number and diffusion)
-            substeps = 1 if one else self.substeps or _SUBSTEPS[process.noisy]
-            times = np.interp(np.linspace(n, n + 1, substeps + 1), np.arange(number + 1), run.times)
+        for n, times in enumerate(self._times_of_cells(process, run.times)):
+            known, free = n > 0 or not diffusion, n == 0 and self._starts_free
             cell = Cell(process, times, float(places[n - 1]) if n else None)
             weights = self.weights or closed_form(cell, run.start, cheap=self.cheap is not None, known=known)
             if covariance is not None and self.weights is None:
                 weights = fitted(cell, covariance, weights, self._stand_ins(run, n, free=free))
             yield cell, weights
+
+    @property
+    def _starts_free(self) -> bool:
+        """Whether nothing of the cheap level is known in the first cell."""
+        return self.cheap is not None and not self.calls_at_start and self.cheap != self.start
+
+    def _times_of_cells(self, process: Process, times: Floats) -> list[Floats]:
+        """The ends of every cell's substeps."""
+        number, last = len(times) - 1, len(times) - 2 if process.final_calls else None
+        found = []
+        for n in range(number):
+            one = n == last or (n == 0 and self._starts_free)
+            substeps = 1 if one else self.substeps or _SUBSTEPS[process.noisy]
+            found.append(np.interp(np.linspace(n, n + 1, substeps + 1), np.arange(number + 1), times))
+        return found
+
+    def read_at(self, process: Process, times: Floats) -> Floats:
+        return np.concatenate([times[:1], *(ends[1:] for ends in self._times_of_cells(process, times))])
 
     def _stand_ins(self, run: Run, n: int, *, free: bool) -> tuple[str, str, str]:
         """Which levels A, P and C of a cell are values of; "" for none (a past that noise makes useless among them)."""

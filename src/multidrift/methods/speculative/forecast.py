@@ -60,7 +60,7 @@ class Pilot:
         if process.has_velocity:
             normals = keys[Stream.VELOCITY].normals([0], shape, torch.float32)[0]
             x = process.joined(x, normals * torch.as_tensor(process.velocity_std).to(normals))
-        path = BrownianPath(process, keys[Stream.NOISE], shape, x.dtype)
+        path = BrownianPath(process, keys[Stream.NOISE], shape, x.dtype, process.place(times))
         weight = process.preconditioning
         root = None if weight is None else torch.from_numpy(np.sqrt(weight)).to(x)
         found: dict[str, list[Tensor]] = {name: [] for name in levels}
