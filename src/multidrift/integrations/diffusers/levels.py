@@ -19,6 +19,12 @@ from multidrift.processes.predictions import Prediction
 
 PARTS = ("transformer", "unet", "prior")  # what pipelines call the network that their loop evaluates
 SECOND = ("transformer_2",)  # networks for a part of the noise levels
+# What a network's config must have in common with the pipeline's own, which it is called like.
+_ALIKE = (
+    *("in_channels", "cross_attention_dim", "joint_attention_dim", "pooled_projection_dim", "caption_channels"),
+    *("text_dim", "text_embed_dim"),
+    "encoder_hid_dim_type",  # of an IP-Adapter: a network without one would not see its picture, and say nothing
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +84,7 @@ def named_networks(
         require(len(networks) == len(modules) + 1, "ladder", names, "levels of different names, none of them 'model'")
         kept = None
     for name, module in networks.items():
-        _check_like(name, module, own)
+        check_like(name, module, own)
     return networks, kept
 
 
@@ -105,26 +111,26 @@ def _check_kind(level: object, like: Denoiser) -> None:
     )
 
 
-def _check_like(name: str, module: torch.nn.Module, own: torch.nn.Module) -> None:
-    """Refuse a network that cannot be called as the pipeline calls its own."""
-    theirs, ours = (getattr(network, "config", {}) for network in (module, own))
-    for key in (
-        "in_channels",
-        "cross_attention_dim",
-        "joint_attention_dim",
-        "pooled_projection_dim",
-        "caption_channels",
-    ):
-        one, other = theirs.get(key), ours.get(key)
+def _setting(network: torch.nn.Module, key: str) -> object:
+    """A value of a network's config; adapters set the attribute alone, which goes before what was saved."""
+    config = getattr(network, "config", {})
+    return getattr(config, key, None) or config.get(key)
+
+
+def check_like(name: str, module: torch.nn.Module, own: torch.nn.Module, device: torch.device | None = None) -> None:
+    """Refuse a network that cannot be called as the pipeline calls its own, on `device` or where that lies."""
+    for key in _ALIKE:
+        one, other = _setting(module, key), _setting(own, key)
         if one != other:
             raise MultidriftError(
                 f"level {name}: has {key}={one}, the pipeline's network {other}; it takes networks for one"
             )
-    places = [next((str(p.device) for p in network.parameters()), None) for network in (module, own)]
-    if places[0] != places[1] and not hasattr(own, "_hf_hook"):  # an offloaded network is elsewhere until it is called
-        raise MultidriftError(
-            f"level {name}: is on {places[0]}, the pipeline's network on {places[1]}; move one of them"
-        )
+    if hasattr(module, "_hf_hook") or (device is None and hasattr(own, "_hf_hook")):
+        return  # an offloaded network is elsewhere until it is called
+    place, wanted = (next((p.device for p in network.parameters()), None) for network in (module, own))
+    wanted = wanted if device is None else device
+    if place is not None and wanted is not None and (place.type, place.index or 0) != (wanted.type, wanted.index or 0):
+        raise MultidriftError(f"level {name}: is on {place}, the pipeline runs on {wanted}; move one of them")
 
 
 class AskedLevel(Denoiser):
