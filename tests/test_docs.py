@@ -18,6 +18,7 @@ from typer.main import get_command
 
 import multidrift as md
 from multidrift.cli.app import app
+from multidrift.integrations.diffusers import accelerate
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -56,6 +57,8 @@ def brought_of_diffusers(page, folder):
     """The same of pages on diffusers' models: tiny pipelines by the names of their families, text for them, folders."""
     if page in ("docs/guidance.md", "docs/pipelines.md"):
         return {"small_pipe": tiny_pipelines.sd()[0], "pipe": tiny_pipelines.sd()[0]}
+    if page == "docs/beside-diffusers.md":
+        return brought_beside()
     if page not in ("docs/models-of-diffusers.md", "docs/families.md"):
         return {}
     kinds = ("flux", "dit", "pixart", "sana", "wan", "cogvideox")
@@ -68,6 +71,43 @@ def brought_of_diffusers(page, folder):
             names[f"{size}_folder"] = folder / size
         names |= {"conditioning": {}, "sit_files": [sit.saved(folder / f"SiT-{size}.safetensors") for size in "SB"]}
     return names
+
+
+def brought_beside():
+    """What the tasks beside diffusers begin with, imports among it."""
+    names = {
+        name: getattr(diffusers, name) for name in ("DPMSolverMultistepScheduler", "StableDiffusionImg2ImgPipeline")
+    }
+    sd, labelled = tiny_pipelines.sd()[0], tiny.dit()
+    names |= {
+        "torch": torch,
+        "accelerate": accelerate,
+        "sd": sd,
+        "unet": sd.unet,
+        "scheduler": sd.scheduler,
+        "vae": sd.vae,
+    }
+    names |= {"sd3": tiny_pipelines.sd3()[0], "half": tiny_pipelines.sd()[0], "small_sd": tiny_pipelines.sd()[0]}
+    names |= {"dit": labelled.net, "dit_scheduler": labelled.scheduler, "labels": torch.tensor([2, 7])}
+    names |= {"large": tiny.sd(seed=1).net, "small_unet": tiny.sd(seed=1).net, "picture": tiny_pipelines.picture()}
+    names |= {"text": torch.randn(1, 8, 8), "nothing": torch.zeros(1, 8, 8)}
+    return names | {"latents": torch.zeros(1, 4, 8, 8), "mask": torch.ones(1, 1, 8, 8)}
+
+
+def lines_of(block):
+    """Lines of code: neither empty nor a comment."""
+    return sum(bool(line.split("#")[0].strip()) for line in block.splitlines())
+
+
+def test_tasks_take_at_most_a_line_more_than_diffusers():
+    page = NAMES["docs/beside-diffusers.md"].read_text()
+    rows = []
+    for task in page.split("\n## ")[1:]:
+        theirs, ours = map(lines_of, re.findall(r"^```python\n(.*?)^```", task, flags=re.DOTALL | re.MULTILINE))
+        assert ours <= theirs + 1, task
+        rows.append(f"| {task.splitlines()[0]} | {theirs} | {ours} |")
+    table = re.search(r"<!-- begin lines -->\n.*?\n.*?\n(.*?)\n<!-- end lines -->", page, flags=re.DOTALL)[1]
+    assert table.splitlines() == rows
 
 
 def brought_pipelines():
