@@ -29,7 +29,11 @@ WRITTEN = NAMES | {"CONTRIBUTING.md": ROOT / "CONTRIBUTING.md"}
 SHORTER = {
     "README.md": {"count=16": "count=2"},
     "docs/langevin.md": {"horizon=1024.0": "horizon=32.0", "steps=8192": "steps=128", "burn_in=200": "burn_in=4"},
-    "docs/models-of-diffusers.md": {"shape=(16, 128, 128)": "shape=(4, 8, 12)", "(16, 21, 60, 104)": "(4, 2, 4, 6)"},
+    "docs/models-of-diffusers.md": {
+        "shape=(16, 128, 128)": "shape=(4, 8, 12)",
+        "shape=(128, 64, 64)": "shape=(16, 4, 6)",
+        "(16, 21, 60, 104)": "(4, 2, 4, 6)",
+    },
     "docs/picard.md": {"Picard(60": "Picard(6"},
     "docs/speculative.md": {"Speculative(40": "Speculative(6", "Speculative(10": "Speculative(4"},
     "docs/quick-start.md": {"steps=40": "steps=8", "calls=(40, 20)": "calls=(8, 4)"},
@@ -61,9 +65,9 @@ def brought_of_diffusers(page, folder):
         return brought_beside()
     if page not in ("docs/models-of-diffusers.md", "docs/families.md"):
         return {}
-    kinds = ("flux", "dit", "pixart", "sana", "wan", "cogvideox")
+    kinds = ("flux", "flux2", "dit", "pixart", "sana", "wan", "cogvideox")
     names = {kind: tiny_pipelines.parts(getattr(tiny, kind)()) for kind in kinds}
-    names |= {kind: getattr(tiny_pipelines, kind)()[0] for kind in ("sd", "sdxl", "sd3")}
+    names |= {kind: getattr(tiny_pipelines, kind)()[0] for kind in ("sd", "sdxl", "sd3", "ddpm")}
     names |= {"text": torch.randn(1, 5, 8), "pooled": torch.randn(1, 6), "net": torch.nn.Identity(), "torch": torch}
     if page == "docs/families.md":
         for size in ("small", "big"):
@@ -110,11 +114,6 @@ def test_tasks_take_at_most_a_line_more_than_diffusers():
     assert table.splitlines() == rows
 
 
-def brought_pipelines():
-    """Two pipelines of one family, the small one first."""
-    return {"small_pipe": tiny_pipelines.sd()[0], "pipe": tiny_pipelines.sd()[0]}
-
-
 def examples(page):
     """The Python of a page, block by block, with the shorter settings in place."""
     text = NAMES[page].read_text()
@@ -138,8 +137,6 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names = brought() | brought_of_diffusers(page, tmp_path) if page != "README.md" else {}
-    if page in ("docs/guidance.md", "docs/pipelines.md"):
-        names |= brought_pipelines()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for example in examples(page):
