@@ -13,7 +13,7 @@ import diffusers
 import matplotlib as mpl
 import pytest
 import torch
-from tests import sit, tiny, tiny_pipelines
+from tests import edm2, sit, tiny, tiny_pipelines
 from typer.main import get_command
 
 import multidrift as md
@@ -74,6 +74,9 @@ def brought_of_diffusers(page, folder):
             diffusers.DDPMPipeline(tiny.unet().net, tiny.unet().scheduler).save_pretrained(folder / size)
             names[f"{size}_folder"] = folder / size
         names |= {"conditioning": {}, "sit_files": [sit.saved(folder / f"SiT-{size}.safetensors") for size in "SB"]}
+        names["edm2_folders"] = [folder / f"edm2-{size}" for size in ("xs", "s")]
+        for number, place in enumerate(names["edm2_folders"]):
+            edm2.saved(place, blocks=1 + number)
     return names
 
 
