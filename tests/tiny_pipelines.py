@@ -12,10 +12,10 @@ from tests import tiny
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 
-def vae(channels=4):
+def autoencoder(channels=4, scale=0.7):
     net = diffusers.AutoencoderKL(
         block_out_channels=(4, 8), down_block_types=("DownEncoderBlock2D",) * 2, norm_num_groups=2, sample_size=16,
-        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=channels, shift_factor=0.1, scaling_factor=0.7,
+        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=channels, shift_factor=0.1, scaling_factor=scale,
     )  # fmt: skip
     return tiny.stirred(net, size=0.2)
 
@@ -67,10 +67,10 @@ PROMPTS = {"prompt": ["a cat", "two dogs"], "negative_prompt": ["blurred", ""]}
 NOTHING = dict.fromkeys(("text_encoder", "tokenizer"))
 
 
-def sd(scheduler=None, kind=diffusers.StableDiffusionPipeline, **settings):
+def sd(scheduler=None, kind=diffusers.StableDiffusionPipeline, vae=None, **settings):
     part = tiny.sd(scheduler=scheduler, **settings)
     pipe = kind(
-        vae=vae(), unet=part.net, scheduler=part.scheduler, safety_checker=None, feature_extractor=None,
+        vae=vae or autoencoder(), unet=part.net, scheduler=part.scheduler, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False, text_encoder=text_encoder(), tokenizer=Tokenizer(),
     )  # fmt: skip
     return quiet(pipe), {**PROMPTS, "guidance_scale": 5.0}
@@ -78,7 +78,9 @@ def sd(scheduler=None, kind=diffusers.StableDiffusionPipeline, **settings):
 
 def sdxl(kind=diffusers.StableDiffusionXLPipeline):
     part = tiny.sdxl()
-    pipe = kind(vae=vae(), unet=part.net, scheduler=part.scheduler, text_encoder_2=None, tokenizer_2=None, **NOTHING)
+    pipe = kind(
+        vae=autoencoder(), unet=part.net, scheduler=part.scheduler, text_encoder_2=None, tokenizer_2=None, **NOTHING
+    )
     widths = {"encoder_hidden_states": part.widths["encoder_hidden_states"], "pooled": (6,)}
     return quiet(pipe), embeds(widths, names={"pooled": "pooled_prompt_embeds"}) | {"guidance_scale": 5.0}
 
@@ -87,7 +89,7 @@ def sd3(kind=diffusers.StableDiffusion3Pipeline, **settings):
     part = tiny.sd3(**settings)
     first, second = text_encoder(4, pooled=3), text_encoder(4, pooled=3)
     pipe = kind(
-        vae=vae(), transformer=part.net, scheduler=part.scheduler, text_encoder=first, tokenizer=Tokenizer(),
+        vae=autoencoder(), transformer=part.net, scheduler=part.scheduler, text_encoder=first, tokenizer=Tokenizer(),
         text_encoder_2=second, tokenizer_2=Tokenizer(), text_encoder_3=None, tokenizer_3=None,
     )  # fmt: skip
     return quiet(pipe), {**PROMPTS, "guidance_scale": 4.0}
@@ -110,7 +112,12 @@ def modular(guider=None):
 def flux(kind=diffusers.FluxPipeline):
     part = tiny.flux(guidance=True)
     pipe = kind(
-        vae=vae(), transformer=part.net, scheduler=part.scheduler, text_encoder_2=None, tokenizer_2=None, **NOTHING
+        vae=autoencoder(),
+        transformer=part.net,
+        scheduler=part.scheduler,
+        text_encoder_2=None,
+        tokenizer_2=None,
+        **NOTHING,
     )
     return quiet(pipe), embeds(part.widths) | {"true_cfg_scale": 3.0, "height": 16, "width": 16}
 
@@ -133,7 +140,7 @@ def dit():
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=1, sample_size=8,
         patch_size=2, num_embeds_ada_norm=1000, norm_num_groups=4,
     )  # fmt: skip
-    pipe = diffusers.DiTPipeline(tiny.stirred(net), vae(), diffusers.DDIMScheduler(**tiny.LINEAR))
+    pipe = diffusers.DiTPipeline(tiny.stirred(net), autoencoder(), diffusers.DDIMScheduler(**tiny.LINEAR))
     return quiet(pipe), {"class_labels": [1, 2], "guidance_scale": 4.0}
 
 
@@ -262,7 +269,7 @@ def controlled(**settings):
     same = {name: part.net.config[name] for name in (*names, "cross_attention_dim", "attention_head_dim")}
     net = diffusers.ControlNetModel(**same, conditioning_embedding_out_channels=(4, 4))
     pipe = diffusers.StableDiffusionControlNetPipeline(
-        vae=vae(), unet=part.net, controlnet=tiny.stirred(net), scheduler=part.scheduler, safety_checker=None,
+        vae=autoencoder(), unet=part.net, controlnet=tiny.stirred(net), scheduler=part.scheduler, safety_checker=None,
         feature_extractor=None, requires_safety_checker=False, text_encoder=text_encoder(), tokenizer=Tokenizer(),
     )  # fmt: skip
     more = {"image": torch.rand(2, 3, 16, 16, generator=seeded(1)), "guidance_scale": 5.0}

@@ -44,15 +44,16 @@ def test_sizes_make_a_ladder_with_guidance_by_the_smallest(tmp_path):
     levels = [md.conventions.edm2(tmp_path / name) for name in ("xs", "s")]
     ladder = md.Ladder(levels)
     given = {"class_labels": torch.tensor([1, 3])}
-    method = md.Multilevel(6, levels=("xs", "s"), calls=(6, 6))
+    method = md.Multilevel(4, levels=("xs", "s"), calls=(4, 4))
     found = md.sample(ladder, method, md.Diffusion(ladder.schedule, 0.0), count=2, conditioning=given).samples
-    wanted = md.sample(levels[1], md.Euler(6), md.Diffusion(ladder.schedule, 0.0), count=2, conditioning=given).samples
+    wanted = md.sample(levels[1], md.Euler(4), md.Diffusion(ladder.schedule, 0.0), count=2, conditioning=given).samples
     assert torch.allclose(found, wanted, atol=1e-3 * float(wanted.abs().max()))
     guided = levels[1].guided(2.0, weak=levels[0])
-    assert md.sample(guided, md.Euler(3), count=2, conditioning=given).samples.isfinite().all()
+    assert md.sample(guided, md.Euler(2), count=2, conditioning=given).samples.isfinite().all()
     half = md.conventions.edm2(tmp_path / "xs", dtype=torch.bfloat16)
     assert half.net.weights["out_conv/weight"].dtype == torch.bfloat16
-    assert md.sample(half, md.Euler(3), count=2, conditioning=given).samples.dtype == torch.float32
+    exact, rounded = (level.predict(found, 2.0, "sample", given) for level in (levels[0], half))
+    assert (rounded - exact).abs().max() < 0.05 * exact.abs().max()
 
 
 def test_weights_that_are_no_edm2(tmp_path):

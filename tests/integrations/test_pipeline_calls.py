@@ -98,6 +98,21 @@ def test_callbacks_come_once_a_step_whatever_a_step_calls():
             call(pipe, given, callback_on_step_end=lambda p, n, t, tensors: {"latents": 0.5 * tensors["latents"]})
 
 
+@pytest.mark.filterwarnings("ignore::multidrift.PlanWarning")
+def test_callbacks_of_the_old_kind_come_once_a_step():
+    """PixArt's, which sees the number of the step, its time and the latents, every so many steps."""
+    pipe, given = pipelines.of("pixart")
+    seen = []
+    more = {"callback": lambda number, t, latents: seen.append((number, latents.shape)), "callback_steps": 2}
+    call(pipe, given, **more)
+    theirs, seen[:] = list(seen), []
+    for method, lower in ((md.Euler(STEPS), None), (md.Multilevel(STEPS, calls=(STEPS, 4)), copied(pipe))):
+        with accelerate(pipe, method, lower):
+            call(pipe, given, **more)
+        assert seen == theirs
+        seen.clear()
+
+
 def test_guidance_can_be_cut_off_by_diffusers_own_callback():
     pipe, _ = pipelines.of("sd")
     given = {"prompt": "a cat", "guidance_scale": 5.0}

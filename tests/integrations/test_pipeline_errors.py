@@ -32,7 +32,12 @@ def guided():
     ("make", "method", "settings", "message"),
     [
         (pipelines.sd, "fast", {}, "method: got 'fast'"),
-        (lambda: (pipelines.vae(), {}), md.Euler(3), {}, "pipe: got AutoencoderKL; it takes a pipeline of diffusers"),
+        (
+            lambda: (pipelines.autoencoder(), {}),
+            md.Euler(3),
+            {},
+            "pipe: got AutoencoderKL; it takes a pipeline of diffusers",
+        ),
         (
             pipelines.sd,
             md.Euler(3),
@@ -68,6 +73,24 @@ def test_one_clear_error(make, method, settings, message):
     pipe, given = make()
     with pytest.raises(md.MultidriftError, match=message), accelerate(pipe, method, **settings):
         call(pipe, given)
+
+
+OTHERS = {
+    "schedule": (lambda: pipelines.sd(diffusers.DDIMScheduler(beta_schedule="linear")), "trained on another noise sch"),
+    "prediction": (lambda: pipelines.sd(pipelines.ddim(prediction_type="v_prediction")), "predicts='v_prediction'"),
+    "VAE": (
+        lambda: pipelines.sd(vae=pipelines.autoencoder(scale=0.13)),
+        "its VAE scales latents by {'scaling_factor': 0.13",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_pipelines_of_other_latents_or_noise_are_no_levels(name):
+    make, message = OTHERS[name]
+    pipe, _ = pipelines.of("sd")
+    with pytest.raises(md.MultidriftError, match=f"^level f1: .*{message}"):
+        accelerate(pipe, md.Euler(STEPS), [make()[0]])
 
 
 def test_parts_of_the_noise_levels_and_too_little_strength_are_refused():

@@ -118,6 +118,18 @@ def test_levels_may_be_a_ladder_networks_or_pipelines():
     assert all(torch.equal(pictures[0], found) for found in pictures)
 
 
+def test_levels_may_be_of_another_width_inside():
+    """Sana's sizes differ in the width of their cross attention, not in that of the text."""
+    pipe, given = pipelines.of("sana")
+    wider = {"num_attention_heads": 3, "num_cross_attention_heads": 3, "cross_attention_dim": 24}
+    with accelerate(pipe, md.Multilevel(STEPS, calls=(STEPS, STEPS)), [pipelines.tiny.sana(**wider).net]):
+        found = call(pipe, given)
+    assert close(found, call(pipe, given), 1e-3)
+    other = pipelines.tiny.sana(caption_channels=12).net
+    with pytest.raises(md.MultidriftError, match="level f1: has caption_channels=12, the pipeline's network 8"):
+        accelerate(pipe, md.Euler(STEPS), [other])
+
+
 def test_two_networks_for_more_and_for_less_noise():
     """Wan 2.2: the pipeline says which is called, and with which scale, of the top level alone."""
     pipe, given = pipelines.wan(pipelines.tiny.wan(seed=5).net)

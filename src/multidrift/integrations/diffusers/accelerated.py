@@ -10,16 +10,13 @@ from types import TracebackType
 from typing import Self, cast
 
 import torch
-from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.drifts.denoiser import Denoiser
-from multidrift.drifts.diffusers.read import _clip, _prediction
 from multidrift.drifts.guider import Guider
 from multidrift.drifts.ladder import Ladder
 from multidrift.integrations.diffusers.guider import LevelGuider
 from multidrift.integrations.diffusers.inputs import inputs, seeds, with_callback
-from multidrift.integrations.diffusers.levels import SECOND, check_like, named_networks, network_of
+from multidrift.integrations.diffusers.levels import SECOND, as_denoiser, check_like, named_networks, network_of
 from multidrift.integrations.diffusers.loop import Loop
 from multidrift.integrations.diffusers.network import StandIn, cast_to_dtype
 from multidrift.integrations.diffusers.regrid import with_steps
@@ -28,7 +25,7 @@ from multidrift.integrations.diffusers.scheduler import SchedulerShape
 from multidrift.integrations.diffusers.settings import Settings
 from multidrift.methods.method import Method
 from multidrift.runs.result import State
-from multidrift.schedules.diffusers import Scheduler, from_diffusers, is_scheduler
+from multidrift.schedules.diffusers import Scheduler, is_scheduler
 
 _NOISY = (
     "DDPMScheduler",
@@ -91,8 +88,8 @@ class Accelerated:
     ) -> None:
         self.pipe, self.method, self.eta, self.plan_seed = pipe, method, eta, plan_seed
         self.part, self.network = network_of(pipe)
-        like = self._like(self.scheduler)  # a scheduler that cannot be is refused now
-        self.networks, self.ladder = named_networks(self.network, like, ladder)
+        like = as_denoiser(self.scheduler)  # a scheduler that cannot be is refused now
+        self.networks, self.ladder = named_networks(pipe, self.network, like, ladder)
         self.state: State | None = None
         self._kind = type(pipe)
         pipe.__class__ = _with_call(self._kind, self)
@@ -122,21 +119,12 @@ class Accelerated:
         require(is_scheduler(own), "pipe", type(self.pipe).__name__, "a pipeline with a scheduler of its own")
         return cast("Scheduler", own)
 
-    def _like(self, scheduler: Scheduler) -> Denoiser:
-        """The pipeline's network as a Denoiser: on which schedule it is, what it predicts, how far it is clipped."""
-        dynamic = bool(scheduler.config.get("use_dynamic_shifting"))
-        schedule = from_diffusers(scheduler, shift=1.0 if dynamic else None)  # the pipeline itself says how it shifts
-        if schedule.family == "variance_exploding":
-            kind = type(scheduler).__name__
-            raise MultidriftError(f"scheduler: got {kind}, of unscaled data; it takes a training chain or a flow")
-        return Denoiser(
-            _is_called_by_the_pipeline, schedule, _prediction(scheduler, schedule), _clip(scheduler), modules=()
-        )
-
     def _check_levels(self) -> None:
         """What a pipeline may have got since it was accelerated: an IP-Adapter, another device."""
+        offloaded = hasattr(self.network, "_hf_hook")
+        device = getattr(self.pipe, "_execution_device", None) if offloaded else None
         for name, network in self.networks.items():
-            check_like(name, network, self.network, getattr(self.pipe, "_execution_device", None))
+            check_like(name, network, self.network, device)
 
     def called(self, *args: object, **kwargs: object) -> object:
         """`pipe(…)`: the pipeline's own call, with our scheduler and network in it for as long as it runs."""
@@ -175,7 +163,7 @@ class Accelerated:
             method=method,
             networks=self.networks,
             ladder=self.ladder,
-            like=self._like(own),
+            like=as_denoiser(own),
             eta=float(cast("float", eta)),
             plan_seed=self.plan_seed,
             seed=functools.partial(seeds, given.get("generator")),
@@ -222,7 +210,3 @@ def _with_call(kind: type, accelerated: Accelerated) -> type:
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     return type(kind.__name__, (kind,), {"__call__": call, "_accelerated": accelerated, **names})
-
-
-def _is_called_by_the_pipeline(x: Tensor, t: Tensor) -> Tensor:
-    raise AssertionError(x, t)
