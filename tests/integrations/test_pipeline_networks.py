@@ -7,6 +7,7 @@ from tests.tiny_pipelines import STEPS, call, copied, seeded
 
 import multidrift as md
 from multidrift.integrations.diffusers import accelerate
+from multidrift.integrations.diffusers.scheduler import SchedulerShape
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -38,7 +39,7 @@ def scatter(difference):
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux", "flux2", "pixart", "sana", "wan", "cogvideox"])
-def test_bfloat16_is_no_further_from_float32_than_the_pipelines_own(family):
+def test_bfloat16_is_no_further_from_float32_than_the_pipelines_own(family, monkeypatch):
     """The floor is what the pipeline's own loop loses to bfloat16, from one start and of the same weights."""
     pipe, given = pipelines.FAMILIES[family]()
     given = {name: to_bfloat16(value) for name, value in given.items()}
@@ -50,9 +51,12 @@ def test_bfloat16_is_no_further_from_float32_than_the_pipelines_own(family):
     exact = call(pipe, in_float32, latents=start.float())
     pipe.to(torch.bfloat16, silence_dtype_warnings=True)
     theirs = call(pipe, given, latents=start).float()
+    kinds, step = set(), SchedulerShape.step
+    spy = lambda own, guided, *args, **given: kinds.add(guided.dtype) or step(own, guided, *args, **given)  # noqa: E731
+    monkeypatch.setattr(SchedulerShape, "step", spy)
     with accelerate(pipe, md.Euler(STEPS)) as running:
         ours = call(pipe, given, latents=start)
-    assert running.state.x.dtype == torch.float32
+    assert {running.state.x.dtype, *kinds} == {torch.float32}  # states, and what guidance gave
     floor = scatter(theirs - exact)
     assert 1e-3 < floor / scatter(exact) < 0.05  # half precision is at work
     assert scatter(ours.float() - exact) < 1.25 * floor
