@@ -13,11 +13,12 @@ import diffusers
 import matplotlib as mpl
 import pytest
 import torch
-from tests import sit, tiny, tiny_pipelines
+from tests import edm2, sit, tiny, tiny_pipelines
 from typer.main import get_command
 
 import multidrift as md
 from multidrift.cli.app import app
+from multidrift.integrations.diffusers import accelerate
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -28,7 +29,11 @@ WRITTEN = NAMES | {"CONTRIBUTING.md": ROOT / "CONTRIBUTING.md"}
 SHORTER = {
     "README.md": {"count=16": "count=2"},
     "docs/langevin.md": {"horizon=1024.0": "horizon=32.0", "steps=8192": "steps=128", "burn_in=200": "burn_in=4"},
-    "docs/models-of-diffusers.md": {"shape=(16, 128, 128)": "shape=(4, 8, 12)", "(16, 21, 60, 104)": "(4, 2, 4, 6)"},
+    "docs/models-of-diffusers.md": {
+        "shape=(16, 128, 128)": "shape=(4, 8, 12)",
+        "shape=(128, 64, 64)": "shape=(16, 4, 6)",
+        "(16, 21, 60, 104)": "(4, 2, 4, 6)",
+    },
     "docs/picard.md": {"Picard(60": "Picard(6"},
     "docs/speculative.md": {"Speculative(40": "Speculative(6", "Speculative(10": "Speculative(4"},
     "docs/quick-start.md": {"steps=40": "steps=8", "calls=(40, 20)": "calls=(8, 4)"},
@@ -56,23 +61,60 @@ def brought_of_diffusers(page, folder):
     """The same of pages on diffusers' models: tiny pipelines by the names of their families, text for them, folders."""
     if page in ("docs/guidance.md", "docs/pipelines.md"):
         return {"small_pipe": tiny_pipelines.sd()[0], "pipe": tiny_pipelines.sd()[0]}
+    if page == "docs/beside-diffusers.md":
+        return brought_beside()
     if page not in ("docs/models-of-diffusers.md", "docs/families.md"):
         return {}
-    kinds = ("flux", "dit", "pixart", "sana", "wan", "cogvideox")
+    kinds = ("flux", "flux2", "dit", "pixart", "sana", "wan", "cogvideox")
     names = {kind: tiny_pipelines.parts(getattr(tiny, kind)()) for kind in kinds}
-    names |= {kind: getattr(tiny_pipelines, kind)()[0] for kind in ("sd", "sdxl", "sd3")}
+    names |= {kind: getattr(tiny_pipelines, kind)()[0] for kind in ("sd", "sdxl", "sd3", "ddpm")}
     names |= {"text": torch.randn(1, 5, 8), "pooled": torch.randn(1, 6), "net": torch.nn.Identity(), "torch": torch}
     if page == "docs/families.md":
         for size in ("small", "big"):
             diffusers.DDPMPipeline(tiny.unet().net, tiny.unet().scheduler).save_pretrained(folder / size)
             names[f"{size}_folder"] = folder / size
         names |= {"conditioning": {}, "sit_files": [sit.saved(folder / f"SiT-{size}.safetensors") for size in "SB"]}
+        names["edm2_folders"] = [folder / f"edm2-{size}" for size in ("xs", "s")]
+        for number, place in enumerate(names["edm2_folders"]):
+            edm2.saved(place, blocks=1 + number)
     return names
 
 
-def brought_pipelines():
-    """Two pipelines of one family, the small one first."""
-    return {"small_pipe": tiny_pipelines.sd()[0], "pipe": tiny_pipelines.sd()[0]}
+def brought_beside():
+    """What the tasks beside diffusers begin with, imports among it."""
+    names = {
+        name: getattr(diffusers, name) for name in ("DPMSolverMultistepScheduler", "StableDiffusionImg2ImgPipeline")
+    }
+    sd, labelled = tiny_pipelines.sd()[0], tiny.dit()
+    names |= {
+        "torch": torch,
+        "accelerate": accelerate,
+        "sd": sd,
+        "unet": sd.unet,
+        "scheduler": sd.scheduler,
+        "vae": sd.vae,
+    }
+    names |= {"sd3": tiny_pipelines.sd3()[0], "half": tiny_pipelines.sd()[0], "small_sd": tiny_pipelines.sd()[0]}
+    names |= {"dit": labelled.net, "dit_scheduler": labelled.scheduler, "labels": torch.tensor([2, 7])}
+    names |= {"large": tiny.sd(seed=1).net, "small_unet": tiny.sd(seed=1).net, "picture": tiny_pipelines.picture()}
+    names |= {"text": torch.randn(1, 8, 8), "nothing": torch.zeros(1, 8, 8)}
+    return names | {"latents": torch.zeros(1, 4, 8, 8), "mask": torch.ones(1, 1, 8, 8)}
+
+
+def lines_of(block):
+    """Lines of code: neither empty nor a comment."""
+    return sum(bool(line.split("#")[0].strip()) for line in block.splitlines())
+
+
+def test_tasks_take_at_most_a_line_more_than_diffusers():
+    page = NAMES["docs/beside-diffusers.md"].read_text()
+    rows = []
+    for task in page.split("\n## ")[1:]:
+        theirs, ours = map(lines_of, re.findall(r"^```python\n(.*?)^```", task, flags=re.DOTALL | re.MULTILINE))
+        assert ours <= theirs + 1, task
+        rows.append(f"| {task.splitlines()[0]} | {theirs} | {ours} |")
+    table = re.search(r"<!-- begin lines -->\n.*?\n.*?\n(.*?)\n<!-- end lines -->", page, flags=re.DOTALL)[1]
+    assert table.splitlines() == rows
 
 
 def examples(page):
@@ -98,8 +140,6 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names = brought() | brought_of_diffusers(page, tmp_path) if page != "README.md" else {}
-    if page in ("docs/guidance.md", "docs/pipelines.md"):
-        names |= brought_pipelines()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for example in examples(page):

@@ -64,23 +64,24 @@ def sd(seed=0, scheduler=None, **settings):
     return Tiny(stirred(net, seed), chain, (4, 8, 8), {"encoder_hidden_states": (5, 8)})
 
 
-def sdxl(seed=0):
-    made = sd(
-        seed, addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=30
-    )
+def sdxl(seed=0, **settings):
+    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4}
+    made = sd(seed, projection_class_embeddings_input_dim=30, **added, **settings)
     places = torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])
 
-    def added(n, generator):
+    def places_and_text(n, generator):
         return {"text_embeds": torch.randn(n, 6, generator=generator), "time_ids": places.expand(n, -1)}
 
-    return replace(made, added=added)
+    return replace(made, added=places_and_text)
 
 
-def sd3(seed=0, shift=3.0):
+def sd3(seed=0, shift=3.0, **settings):
     net = diffusers.SD3Transformer2DModel(
-        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8,
-        num_attention_heads=2, joint_attention_dim=8, caption_projection_dim=16, pooled_projection_dim=6,
-        pos_embed_max_size=8,
+        **{
+            "sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 4, "num_layers": 1,
+            "attention_head_dim": 8, "num_attention_heads": 2, "joint_attention_dim": 8, "caption_projection_dim": 16,
+            "pooled_projection_dim": 6, "pos_embed_max_size": 8, **settings,
+        }
     )  # fmt: skip
     widths = {"encoder_hidden_states": (5, 8), "pooled_projections": (6,)}
     return Tiny(stirred(net, seed), diffusers.FlowMatchEulerDiscreteScheduler(shift=shift), (4, 8, 8), widths)
@@ -96,13 +97,16 @@ def flux(seed=0, *, guidance=False):
     return Tiny(stirred(net, seed), scheduler, (4, 8, 12), widths)
 
 
-def flux2(seed=0):
+def flux2(seed=0, text=8, **settings):
     net = diffusers.Flux2Transformer2DModel(
-        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=8, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+        **{
+            "patch_size": 1, "in_channels": 16, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16,
+            "num_attention_heads": 2, "joint_attention_dim": text, "timestep_guidance_channels": 16,
+            "axes_dims_rope": (4, 4, 4, 4), "guidance_embeds": False, **settings,
+        }
     )  # fmt: skip
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    return Tiny(stirred(net, seed), scheduler, (16, 4, 6), {"encoder_hidden_states": (5, 8)})
+    return Tiny(stirred(net, seed), scheduler, (16, 4, 6), {"encoder_hidden_states": (5, text)})
 
 
 def dit(seed=0, layers=1):
@@ -121,20 +125,25 @@ def pixart(seed=0):
     return Tiny(stirred(net, seed), diffusers.DDIMScheduler(**LINEAR), (4, 8, 12), {"encoder_hidden_states": (5, 8)})
 
 
-def sana(seed=0):
+def sana(seed=0, **settings):
     net = diffusers.SanaTransformer2DModel(
-        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=1, sample_size=8,
-        num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=8,
-        patch_size=1, timestep_scale=0.5,
+        **{
+            "in_channels": 4, "out_channels": 4, "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1,
+            "sample_size": 8, "num_cross_attention_heads": 2, "cross_attention_head_dim": 8, "cross_attention_dim": 16,
+            "caption_channels": 8, "patch_size": 1, "timestep_scale": 0.5, **settings,
+        }
     )  # fmt: skip
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     return Tiny(stirred(net, seed), scheduler, (4, 8, 8), {"encoder_hidden_states": (5, 8)})
 
 
-def wan(seed=0, channels=4):
+def wan(seed=0, channels=4, **settings):
     net = diffusers.WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=channels, out_channels=channels,
-        text_dim=8, freq_dim=16, ffn_dim=16, num_layers=1, rope_max_seq_len=16,
+        **{
+            "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": channels,
+            "out_channels": channels, "text_dim": 8, "freq_dim": 16, "ffn_dim": 16, "num_layers": 1,
+            "rope_max_seq_len": 16, **settings,
+        }
     )  # fmt: skip
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=5.0)
     return Tiny(stirred(net, seed), scheduler, (channels, 2, 4, 6), {"encoder_hidden_states": (5, 8)})

@@ -24,6 +24,7 @@ from multidrift.drifts.diffusers.dit import DiT
 from multidrift.drifts.diffusers.family import Network as DiTNetwork
 from multidrift.drifts.diffusers.sit import load_sit
 from multidrift.drifts.drift import HasSample, Network
+from multidrift.drifts.edm2 import load_edm2
 from multidrift.schedules.continuous import VarianceExploding, VariancePreserving
 from multidrift.schedules.continuous import edm as edm_schedule
 from multidrift.schedules.continuous import flow as flow_schedule
@@ -147,6 +148,15 @@ def sit(
     family = DiT(cast("DiTNetwork", network))
     label = Path(path).stem if name is None else name
     return flow(family, data_at=1, name=label, shape=family.shape, modules=[network])
+
+
+def edm2(path: str | Path, *, name: str | None = None, dtype: torch.dtype = torch.float32) -> Denoiser:
+    """EDM2 XS to XXL from its published safetensors: a file, or a folder with `unet/` in it.
+
+    Latents of Stable Diffusion's VAE, whitened by EDM2's own numbers and not by 0.18215; `class_labels` [n], or one-hot
+    [n, 1000], nothing for no class. The network is written from the paper, without the authors' code.
+    """
+    return edm(load_edm2(path, dtype=dtype), name=Path(path).stem if name is None else name)
 
 
 class _Foreign:

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Annotated, Self, cast
 
 import torch
-from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.types import NotNegative, Seed, Takes
-from multidrift.drifts.denoiser import Denoiser
-from multidrift.drifts.diffusers.read import _clip, _prediction
 from multidrift.drifts.guider import Guider
 from multidrift.drifts.ladder import Ladder
 from multidrift.integrations.diffusers.guider import LevelGuider
-from multidrift.integrations.diffusers.levels import SECOND, named_networks, network_of
-from multidrift.integrations.diffusers.loop import STEP_BY_STEP, Callback, Loop, Settings
-from multidrift.integrations.diffusers.network import StandIn
+from multidrift.integrations.diffusers.inputs import inputs, seeds, with_callback
+from multidrift.integrations.diffusers.levels import SECOND, as_denoiser, check_like, named_networks, network_of
+from multidrift.integrations.diffusers.loop import Loop
+from multidrift.integrations.diffusers.network import StandIn, cast_to_dtype
 from multidrift.integrations.diffusers.regrid import with_steps
+from multidrift.integrations.diffusers.rounds import STEP_BY_STEP, one_time, refuse_by_rounds
 from multidrift.integrations.diffusers.scheduler import SchedulerShape
-from multidrift.methods.euler import Euler
+from multidrift.integrations.diffusers.settings import Settings
 from multidrift.methods.method import Method
-from multidrift.methods.multistep import Multistep
 from multidrift.runs.result import State
-from multidrift.schedules.diffusers import Scheduler, from_diffusers, is_scheduler
+from multidrift.schedules.diffusers import Scheduler, is_scheduler
 
 _NOISY = (
     "DDPMScheduler",
@@ -38,6 +36,7 @@ _NOISY = (
     "KDPM2AncestralDiscreteScheduler",
 )
 _DOUBLED = ("DiTPipeline",)
+_LAST = "maybe_free_model_hooks"  # a pipeline's last act: it takes hooks off its parts and puts them on again
 _NO_PART_OF = ("denoising_end", "denoising_start")  # a part of the noise levels alone: SDXL with its refiner
 
 
@@ -91,8 +90,8 @@ class Accelerated:
     ) -> None:
         self.pipe, self.method, self.eta, self.plan_seed = pipe, method, eta, plan_seed
         self.part, self.network = network_of(pipe)
-        like = self._like(self.scheduler)  # a scheduler that cannot be is refused now
-        self.networks, self.ladder = named_networks(self.network, like, ladder)
+        like = as_denoiser(self.scheduler)  # a scheduler that cannot be is refused now
+        self.networks, self.ladder = named_networks(pipe, self.network, like, ladder)
         self.state: State | None = None
         self._kind = type(pipe)
         pipe.__class__ = _with_call(self._kind, self)
@@ -122,31 +121,28 @@ class Accelerated:
         require(is_scheduler(own), "pipe", type(self.pipe).__name__, "a pipeline with a scheduler of its own")
         return cast("Scheduler", own)
 
-    def _like(self, scheduler: Scheduler) -> Denoiser:
-        """The pipeline's network as a Denoiser: on which schedule it is, what it predicts, how far it is clipped."""
-        dynamic = bool(scheduler.config.get("use_dynamic_shifting"))
-        schedule = from_diffusers(scheduler, shift=1.0 if dynamic else None)  # the pipeline itself says how it shifts
-        if schedule.family == "variance_exploding":
-            kind = type(scheduler).__name__
-            raise MultidriftError(f"scheduler: got {kind}, of unscaled data; it takes a training chain or a flow")
-        return Denoiser(
-            _is_called_by_the_pipeline, schedule, _prediction(scheduler, schedule), _clip(scheduler), modules=()
-        )
+    def _check_levels(self) -> None:
+        """What a pipeline may have got since it was accelerated: an IP-Adapter, another device."""
+        offloaded = hasattr(self.network, "_hf_hook")
+        device = getattr(self.pipe, "_execution_device", None) if offloaded else None
+        for name, network in self.networks.items():
+            check_like(name, network, self.network, device)
 
     def called(self, *args: object, **kwargs: object) -> object:
         """`pipe(…)`: the pipeline's own call, with our scheduler and network in it for as long as it runs."""
         call = inspect.signature(self._kind.__call__).bind(self.pipe, *args, **kwargs)
-        given, takes = _inputs(self.pipe, call)
+        given, takes = inputs(self.pipe, call)
         own = self.scheduler
         for name in _NO_PART_OF:
             require(given.get(name) is None, name, given.get(name), "None: the loop runs to clean data")
         number = given.get("num_inference_steps")
         method = with_steps(self.method, number) if isinstance(number, int) else self.method
-        self._refuse_caches(method)
+        refuse_by_rounds(self.pipe, method, self.networks, given)
+        self._check_levels()
         if "num_inference_steps" in takes and "timesteps" not in given and "sigmas" not in given:
             given["num_inference_steps"] = method.number_of_evaluations
         loop = Loop(self._settings(own, method, given))
-        _with_callback(given, takes, loop)
+        with_callback(given, takes, loop)
         try:
             with self._in_place(own, loop):
                 return self._kind.__call__(*call.args, **call.kwargs)
@@ -169,25 +165,15 @@ class Accelerated:
             method=method,
             networks=self.networks,
             ladder=self.ladder,
-            like=self._like(own),
+            like=as_denoiser(own),
             eta=float(cast("float", eta)),
             plan_seed=self.plan_seed,
-            seed=functools.partial(_seeds, given.get("generator")),
+            seed=functools.partial(seeds, given.get("generator")),
             training_steps=float(cast("float", own.config.get("num_train_timesteps", 1000))),
             final_signal=float(final),
             doubles=any(base.__name__ in _DOUBLED for base in self._kind.__mro__),
+            one_time=one_time(self.pipe),
         )
-
-    def _refuse_caches(self, method: Method) -> None:
-        """A cache takes one call for the next of the last: that holds where one network is called step by step."""
-        in_order = isinstance(method, Euler | Multistep)
-        for name, network in self.networks.items():
-            if getattr(network, "is_cache_enabled", False) and not in_order:
-                raise MultidriftError(
-                    f"level {name}: has a cache enabled (enable_cache), which reuses what the step before left; "
-                    f"{type(method).__name__} skips calls or makes them at many times at once; it takes "
-                    "disable_cache(), or md.Euler or md.Multistep"
-                )
 
     @contextmanager
     def _in_place(self, own: Scheduler, loop: Loop) -> Iterator[None]:
@@ -201,13 +187,19 @@ class Accelerated:
         if isinstance(guider, Guider):
             parts["guider"] = LevelGuider(guider, loop)
         kept = {name: getattr(self.pipe, name) for name in parts}
+        control = getattr(self.pipe, "controlnet", None)
         try:
             for name, part in parts.items():
                 object.__setattr__(self.pipe, name, part)
-            yield
+            object.__setattr__(self.pipe, _LAST, lambda: None)
+            with cast_to_dtype(control):
+                yield
         finally:
+            object.__delattr__(self.pipe, _LAST)
             for name, part in kept.items():
                 object.__setattr__(self.pipe, name, part)
+        if hasattr(self.pipe, _LAST):
+            getattr(self.pipe, _LAST)()
 
 
 def _with_call(kind: type, accelerated: Accelerated) -> type:
@@ -220,45 +212,3 @@ def _with_call(kind: type, accelerated: Accelerated) -> type:
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     return type(kind.__name__, (kind,), {"__call__": call, "_accelerated": accelerated, **names})
-
-
-def _inputs(pipe: object, call: inspect.BoundArguments) -> tuple[dict[str, object], Collection[str]]:
-    """What a call gives by name, to be changed in place, and all that the pipeline takes; of modular ones by blocks."""
-    blocks = getattr(pipe, "blocks", None)
-    if blocks is None:
-        return call.arguments, call.signature.parameters.keys()
-    return call.arguments.setdefault("kwargs", {}), {parameter.name for parameter in blocks.inputs}
-
-
-def _with_callback(given: dict[str, object], takes: Collection[str], loop: Loop) -> None:
-    """The user's callback after every step of the walk, in the place of every round of the pipeline's loop."""
-    callback = given.get("callback_on_step_end")
-    if callback is None or "callback_on_step_end" not in takes:
-        return
-    tensors = getattr(callback, "tensor_inputs", None)
-    if tensors is not None:
-        given["callback_on_step_end_tensor_inputs"] = tensors
-    given["callback_on_step_end"] = functools.partial(loop.report, cast("Callback", callback))
-
-
-def _seeds(generator: object, count: int) -> int | list[int]:
-    """A seed for all samples drawn from a generator, or one for each from its own."""
-    if isinstance(generator, list | tuple):
-        right = len(generator) == count
-        require(right, "generator", f"{len(generator)} generators", f"one, or one for each of {count} samples")
-        return [_seed(one) for one in generator]
-    return _seed(generator)
-
-
-def _seed(generator: object) -> int:
-    kind = isinstance(generator, torch.Generator)
-    require(
-        kind or generator is None, "generator", type(generator).__name__, "None, a torch.Generator or a list of them"
-    )
-    own = generator if isinstance(generator, torch.Generator) else None
-    device = "cpu" if own is None else own.device
-    return int(torch.randint(0, 2**63 - 1, (), generator=own, device=device))
-
-
-def _is_called_by_the_pipeline(x: Tensor, t: Tensor) -> Tensor:
-    raise AssertionError(x, t)

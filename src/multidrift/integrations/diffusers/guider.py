@@ -9,7 +9,7 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.guider import Guider
-from multidrift.integrations.diffusers.loop import STEP_BY_STEP
+from multidrift.integrations.diffusers.rounds import STEP_BY_STEP
 
 
 class Asked(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -13,12 +13,25 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.denoiser import Denoiser
+from multidrift.drifts.diffusers.catalogue import FAMILIES
+from multidrift.drifts.diffusers.facts import facts_of
+from multidrift.drifts.diffusers.family import Network, class_of
+from multidrift.drifts.diffusers.read import _clip, _prediction
+from multidrift.drifts.diffusers.source import Source
+from multidrift.drifts.diffusers.traps import check_levels
 from multidrift.drifts.drift import Bound, Conditioning, Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.processes.predictions import Prediction
+from multidrift.schedules.diffusers import Scheduler, from_diffusers, is_scheduler
 
 PARTS = ("transformer", "unet", "prior")  # what pipelines call the network that their loop evaluates
 SECOND = ("transformer_2",)  # networks for a part of the noise levels
+# What a network's config must have in common with the pipeline's own, which it is called like.
+_ALIKE = (
+    *("in_channels", "cross_attention_dim", "joint_attention_dim", "pooled_projection_dim", "caption_channels"),
+    *("text_dim", "text_embed_dim"),
+    "encoder_hid_dim_type",  # of an IP-Adapter: a network without one would not see its picture, and say nothing
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +61,19 @@ def network_of(pipe: object) -> tuple[str, torch.nn.Module]:
     raise MultidriftError(f"pipe: got {kind}; it takes a pipeline of diffusers with one of {', '.join(PARTS)}")
 
 
+def as_denoiser(scheduler: Scheduler, name: str = "model") -> Denoiser:
+    """The network beside a scheduler as a Denoiser: its schedule, what it predicts, how far that is clipped."""
+    dynamic = bool(scheduler.config.get("use_dynamic_shifting"))
+    schedule = from_diffusers(scheduler, shift=1.0 if dynamic else None)  # the pipeline itself says how it shifts
+    if schedule.family == "variance_exploding":
+        kind = type(scheduler).__name__
+        raise MultidriftError(f"scheduler: got {kind}, of unscaled data; it takes a training chain or a flow")
+    predicts = _prediction(scheduler, schedule)
+    return Denoiser(_by_asking, schedule, predicts, _clip(scheduler), name, modules=())
+
+
 def named_networks(
-    own: torch.nn.Module, like: Denoiser, ladder: Ladder | Sequence[object] | None
+    pipe: object, own: torch.nn.Module, like: Denoiser, ladder: Ladder | Sequence[object] | None
 ) -> tuple[dict[str, torch.nn.Module], Ladder | None]:
     """The networks by level, cheapest first, the pipeline's own at the top; and the ladder they came from.
 
@@ -60,25 +84,24 @@ def named_networks(
     listed = list(ladder) if isinstance(ladder, Sequence | Ladder) else []
     takes = "an md.Ladder, or a list of networks, pipelines or Denoisers below the pipeline's own"
     require(bool(listed), "ladder", ladder, takes)
-    for level in listed:
-        _check_kind(level, like)
+    names = [level.name if isinstance(level, Drift) else f"f{i + 1}" for i, level in enumerate(listed)]
+    for name, level in zip(names, listed, strict=True):
+        if isinstance(level, Denoiser):
+            _check_kind(level, like)
+        elif not isinstance(level, torch.nn.Module):
+            _check_pipeline(name, level, pipe, like)
     if isinstance(ladder, Ladder):
         networks = {level.name: _module(level) for level in ladder}
         top = networks[ladder.top] is own
         require(top, "ladder", f"{ladder.top} as its top level", "one whose top level is the pipeline's own network")
         kept = ladder
     else:
-        listed = list(ladder) if isinstance(ladder, Sequence) else []
-        require(
-            bool(listed), "ladder", ladder, "an md.Ladder, or networks, pipelines or Denoisers below the pipeline's"
-        )
         modules = [module for module in (_module(level) for level in listed) if module is not own]
-        names = [level.name if isinstance(level, Drift) else f"f{i + 1}" for i, level in enumerate(listed)]
         networks = dict(zip(names, modules, strict=False)) | {"model": own}
         require(len(networks) == len(modules) + 1, "ladder", names, "levels of different names, none of them 'model'")
         kept = None
     for name, module in networks.items():
-        _check_like(name, module, own)
+        check_like(name, module, own)
     return networks, kept
 
 
@@ -93,10 +116,8 @@ def _module(level: object) -> torch.nn.Module:
     return network_of(level)[1]
 
 
-def _check_kind(level: object, like: Denoiser) -> None:
+def _check_kind(level: Denoiser, like: Denoiser) -> None:
     """Refuse a Denoiser that says something else than the pipeline's network, or at other noise levels."""
-    if not isinstance(level, Denoiser):
-        return
     if not like.schedule.has_noise_of(level.trained_on):
         raise MultidriftError(f"level {level.name}: was trained on another noise schedule than the pipeline's network")
     said = f"predicts={level.predicts!r}"
@@ -105,26 +126,41 @@ def _check_kind(level: object, like: Denoiser) -> None:
     )
 
 
-def _check_like(name: str, module: torch.nn.Module, own: torch.nn.Module) -> None:
-    """Refuse a network that cannot be called as the pipeline calls its own."""
-    theirs, ours = (getattr(network, "config", {}) for network in (module, own))
-    for key in (
-        "in_channels",
-        "cross_attention_dim",
-        "joint_attention_dim",
-        "pooled_projection_dim",
-        "caption_channels",
-    ):
-        one, other = theirs.get(key), ours.get(key)
-        if one != other:
+def _check_pipeline(name: str, level: object, pipe: object, like: Denoiser) -> None:
+    """Refuse a pipeline of another schedule, another prediction or other latents, by its scheduler and its VAE."""
+    scheduler = getattr(level, "scheduler", None)
+    if is_scheduler(scheduler):
+        _check_kind(as_denoiser(scheduler, name), like)
+    pipelines = {name: level, "model": pipe}
+    networks = {key: network_of(pipeline)[1] for key, pipeline in pipelines.items()}
+    known = {listed for family in FAMILIES for listed in family.classes}
+    if all(class_of(network) in known for network in networks.values()):
+        sources = {n: Source(cast("Network", networks[n]), None, n, pipeline=pipelines[n]) for n in pipelines}
+        facts = {key: replace(facts_of(source), shape=None) for key, source in sources.items()}
+        check_levels(facts, same_vae=False)
+
+
+def _setting(network: torch.nn.Module, key: str) -> object:
+    """A value of a network's config; adapters set the attribute alone, which goes before what was saved."""
+    config = getattr(network, "config", {})
+    return getattr(config, key, None) or config.get(key)
+
+
+def check_like(name: str, module: torch.nn.Module, own: torch.nn.Module, device: torch.device | None = None) -> None:
+    """Refuse a network that cannot be called as the pipeline calls its own, on `device` or where that lies."""
+    for key in _ALIKE:
+        one, other = _setting(module, key), _setting(own, key)
+        inner = key == "cross_attention_dim" and _setting(own, "caption_channels") is not None  # PixArt's, Sana's width
+        if one != other and not inner:
             raise MultidriftError(
                 f"level {name}: has {key}={one}, the pipeline's network {other}; it takes networks for one"
             )
-    places = [next((str(p.device) for p in network.parameters()), None) for network in (module, own)]
-    if places[0] != places[1] and not hasattr(own, "_hf_hook"):  # an offloaded network is elsewhere until it is called
-        raise MultidriftError(
-            f"level {name}: is on {places[0]}, the pipeline's network on {places[1]}; move one of them"
-        )
+    if hasattr(module, "_hf_hook") or (device is None and hasattr(own, "_hf_hook")):
+        return  # an offloaded network is elsewhere until it is called
+    place, wanted = (next((p.device for p in network.parameters()), None) for network in (module, own))
+    wanted = wanted if device is None else device
+    if place is not None and wanted is not None and (place.type, place.index or 0) != (wanted.type, wanted.index or 0):
+        raise MultidriftError(f"level {name}: is on {place}, the pipeline runs on {wanted}; move one of them")
 
 
 class AskedLevel(Denoiser):
@@ -139,7 +175,7 @@ class AskedLevel(Denoiser):
 
 
 def _by_asking(x: Tensor, t: Tensor) -> Tensor:
-    raise AssertionError(x, t)  # such a level is always bound to a run
+    raise AssertionError(x, t)  # such a level is always bound to a run, where the pipeline calls its network
 
 
 @dataclass(frozen=True, eq=False)

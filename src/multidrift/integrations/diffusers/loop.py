@@ -8,8 +8,9 @@ guidance are the pipeline's, whatever they are. The first round, whose states on
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -22,45 +23,26 @@ from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
 from multidrift.integrations.diffusers.levels import Question, walked_model
 from multidrift.integrations.diffusers.network import Call, time_map
-from multidrift.integrations.diffusers.regrid import holds_grid, on_times
+from multidrift.integrations.diffusers.regrid import holds_grid, on_times, reaching
+from multidrift.integrations.diffusers.rounds import STEP_BY_STEP
+from multidrift.integrations.diffusers.settings import Settings
 from multidrift.integrations.diffusers.turns import Turns
-from multidrift.methods.method import Method
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
 from multidrift.prepare import Arguments
 from multidrift.processes.diffusion import Diffusion
 from multidrift.runs.result import State
 from multidrift.sampling import own_states
 from multidrift.schedules.continuous import Flow
-from multidrift.schedules.schedule import Schedule
 
-STEP_BY_STEP = "it takes a method that goes step by step, such as md.Euler, md.Multistep or md.Multilevel"
 Callback = Callable[[object, int, object, dict[str, Tensor]], dict[str, Tensor] | None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is made of: `like` is the pipeline's network as a Denoiser; `seed` draws the seeds of so many samples.
-
-    `final_signal`: ᾱ that the pipeline's own scheduler ends at without noise, 1 for clean data. `doubles`: whether the
-    pipeline holds every state twice where it guides, as DiT's does.
-    """
-
-    method: Method
-    networks: Mapping[str, torch.nn.Module]
-    ladder: Ladder | None
-    like: Denoiser
-    eta: float
-    plan_seed: int
-    seed: Callable[[int], int | Sequence[int]]
-    training_steps: float
-    final_signal: float
-    doubles: bool
+Legacy = Callable[[int, object, Tensor], object]
 
 
 class Loop:
     """The run; a pipeline reaches it through its scheduler (`set_times`, `iterate`, `step`) and its network (`called`).
 
-    `state`: the newest state of the walk; `news`: whether it has come since the last look at it.
+    `state`: the newest state of the walk; `news`: whether it has come since the last look at it. `now`: the time of the
+    pipeline's round, nan where it has several, None before the first.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -69,6 +51,7 @@ class Loop:
         self.timesteps: Tensor = torch.empty(0)
         self.state: State | None = None
         self.news = False
+        self.now: float | None = None
         self._before: State | None = None
         self._question: Question | None = None
         self._turns: Turns[Question, Tensor] | None = None
@@ -93,15 +76,17 @@ class Loop:
             return self.timesteps
         self.timesteps = torch.unique_consecutive(timesteps)
         self.times = self.timesteps.double().cpu().numpy()
-        self.schedule = _reaching(self.schedule, self.times)
+        self.schedule = reaching(self.schedule, self.times)
         return self.timesteps
 
     def iterate(self, first: int) -> Iterator[Tensor]:
         """The times of what the walk asks for, to its end or until the pipeline stops answering (an interrupt)."""
-        self._first = first
+        self._first, self.now = first, float(self.times[first])
         yield self.timesteps[first]
         while self._answered and self._question is not None:
             self._answered = False
+            times = self._question.times
+            self.now = float(times[0]) if len(times) == 1 else math.nan
             yield self._time(self._question)
 
     def _time(self, question: Question) -> Tensor:
@@ -150,6 +135,14 @@ class Loop:
         else:
             changed.pop("latents", None)
         return changed
+
+    def tell(self, callback: Legacy, every: int, number: int, timestep: object, latents: Tensor) -> None:
+        """A callback of the old kind, where `every` steps have come to their end."""
+        del number, latents
+        if self.news and self.state is not None:
+            self.news = False
+            if (self.state.step - 1) % every == 0:
+                callback(self.state.step - 1, timestep, self.state.x)
 
     @property
     def at_many_times(self) -> bool:
@@ -267,15 +260,27 @@ class Loop:
                 self._seen = (call.time(), float(self.times[self._first]))
             return self._run(call, self._probed, network)
         if not question.whole:
+            self._check_alone(call, question)
             call.cut(question.rows, self._count)
         if len(question.times) > 1:
-            call.at_times(self._units(question.times))
+            call.at_times(self._units(call, question.times))
         return self._run(call, question.level, network)
 
-    def _units(self, times: Floats) -> Floats:
+    def _check_alone(self, call: Call, question: Question) -> None:
+        """Raise where some rows, or rows of many times, are not all that the network is passed or guided by."""
+        why = self.settings.one_time if len(question.times) > 1 else None
+        if call.x.shape[1:] != question.x.shape[1:]:
+            why = "passes more than the states to its network"
+        if why is not None:
+            name = type(self.settings.method).__name__
+            raise MultidriftError(
+                f"pipe: {why}, and rounds of {name} hold some samples or several times; {STEP_BY_STEP}"
+            )
+
+    def _units(self, call: Call, times: Floats) -> Floats:
         """Times in the units in which the pipeline passes them to its network."""
         if self._map is None:
-            self._map = time_map(*self._seen, self.settings.training_steps)
+            self._map = time_map(*self._seen, self.settings.training_steps, call.time_scale)
         return self._map(times)
 
     def _run(self, call: Call, level: str, called: torch.nn.Module) -> object:
@@ -297,10 +302,3 @@ def _unasked(question: Question) -> Tensor:
 def _is_twice(sample: Tensor) -> bool:
     """Whether the second half of the states is the first once more."""
     return len(sample) % 2 == 0 and torch.equal(sample[: len(sample) // 2], sample[len(sample) // 2 :])
-
-
-def _reaching(schedule: Schedule, times: Floats) -> Schedule:
-    """The schedule with an end that these times do not go below."""
-    if isinstance(schedule, Flow) and times[-1] < schedule.t_min:
-        return replace(schedule, smallest=float(times[-1]))
-    return schedule

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
@@ -53,6 +55,8 @@ class Call:
         self.first = tuple(bound.signature.parameters)[: len(args)]
         self.x_is = next(iter(bound.arguments))
         self.time_is = next((name for name in _TIME if name in self.given), None)
+        scale = getattr(network, "config", {}).get("timestep_scale")
+        self.time_scale = float(scale) if isinstance(scale, int | float) else 1.0  # Sana's pipeline multiplies by it
 
     @property
     def x(self) -> Tensor:
@@ -114,10 +118,39 @@ def _rows(value: object, places: Tensor, whole: int) -> object:
     return value
 
 
-def time_map(seen: float, at: float, training: float) -> Callable[[Floats], Floats]:
-    """How a pipeline passes times on, from one pair: times as they are, in 0…1, or either of them backwards."""
+@contextmanager
+def cast_to_dtype(network: object) -> Iterator[None]:
+    """Meanwhile a network beside the loop's (a ControlNet) is given the float32 states in its own dtype."""
+    if not isinstance(network, torch.nn.Module):
+        yield
+        return
+
+    def cast_all(module: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        dtype = next(module.parameters()).dtype
+        return tuple(_to(value, dtype) for value in args), {name: _to(value, dtype) for name, value in kwargs.items()}
+
+    hook = network.register_forward_pre_hook(
+        cast("Callable[[torch.nn.Module, tuple[object, ...], dict[str, object]], None]", cast_all), with_kwargs=True
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _to(value: object, dtype: torch.dtype) -> object:
+    """A floating tensor in this dtype, times aside, which are numbers."""
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1 else value
+
+
+def time_map(seen: float, at: float, training: float, scale: float = 1.0) -> Callable[[Floats], Floats]:
+    """How a pipeline passes times on, from one pair: times as they are, in 0…1, or either of them backwards.
+
+    `scale`: what its network's config says that times are multiplied by.
+    """
     maps: dict[str, Callable[[Floats], Floats]] = {
         "t": lambda t: t,
+        "t·scale": lambda t: t * scale,
         "t/N": lambda t: t / training,
         "N − t": lambda t: training - t,
         "1 − t/N": lambda t: 1.0 - t / training,

@@ -10,6 +10,8 @@ from multidrift.basics.numbers import Floats
 from multidrift.methods.method import GridMethod, Method
 from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.picard.predictor_corrector import PredictorCorrector
+from multidrift.schedules.continuous import Flow
+from multidrift.schedules.schedule import Schedule
 
 AnyMethod = TypeVar("AnyMethod", bound=GridMethod)
 
@@ -55,3 +57,10 @@ def _in_proportion(method: Multilevel, number: int) -> tuple[float, ...]:
     share = (number - 1) / (method.number_of_evaluations - 1)
     *lower, top = method.calls
     return (*(share * calls for calls in lower), 1.0 + share * (top - 1.0))
+
+
+def reaching(schedule: Schedule, times: Floats) -> Schedule:
+    """The schedule with an end that these times do not go below."""
+    if isinstance(schedule, Flow) and times[-1] < schedule.t_min:
+        return replace(schedule, smallest=float(times[-1]))
+    return schedule

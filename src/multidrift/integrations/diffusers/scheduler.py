@@ -46,6 +46,32 @@ class Timesteps(Tensor):
         return Timesteps.of(moved, self.walked, self.first)
 
 
+class NoiseLevels(Tensor):
+    """A scheduler's noise levels, which some pipelines look up by the number of their round: that of its one time.
+
+    `given` interpolates them at a time; where a round has several there is no one level, and it is nan.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # noqa: SLF001
+
+    given: Callable[[float], float]
+    walked: Walked
+
+    @staticmethod
+    def of(sigmas: Tensor, timesteps: Tensor, walked: Walked) -> NoiseLevels:
+        made = sigmas.as_subclass(NoiseLevels)
+        times, levels = (value.double().cpu().numpy()[::-1] for value in (timesteps, sigmas[: len(timesteps)]))
+        made.given, made.walked = lambda time: float(np.interp(time, times, levels)), walked
+        return made
+
+    def __getitem__(self, key: object) -> Tensor:
+        now = self.walked.now
+        if isinstance(key, int) and now is not None:
+            return torch.tensor(self.given(now), dtype=self.dtype, device=self.device)
+        found: Tensor = self.as_subclass(Tensor).__getitem__(key)  # type: ignore[index]  # any key of a tensor
+        return found
+
+
 class Walked(Protocol):
     """The part of a run that the pipeline's calls of its scheduler reach."""
 
@@ -54,6 +80,8 @@ class Walked(Protocol):
     def step(self, output: Tensor, sample: Tensor) -> Tensor: ...
     @property
     def schedule(self) -> Schedule: ...
+    @property
+    def now(self) -> float | None: ...
 
 
 class SchedulerShape:
@@ -89,6 +117,9 @@ class SchedulerShape:
             raise MultidriftError(f"pipe: {kind} takes none of {', '.join(given)} ({error})") from error
         times = self.walked.set_times(self.own.timesteps, mu)  # type: ignore[attr-defined]
         self.timesteps = Timesteps.of(times.to(device), self.walked.iterate)
+        levels = getattr(self.own, "sigmas", None)
+        if isinstance(levels, Tensor):
+            self.sigmas = NoiseLevels.of(levels, self.own.timesteps, self.walked)  # type: ignore[attr-defined]
         self.num_inference_steps = len(times)
 
     def scale_model_input(self, sample: Tensor, timestep: object = None) -> Tensor:
