@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from benchmarks.bootstrap import first_below
 from benchmarks.tables import Entry, machine, results, rows
 from multidrift.report.comparison import write_figure
 
@@ -30,9 +33,32 @@ def entries() -> list[Entry]:
 
 def _reached(entry: Entry, error: str) -> str:
     found = entry["reached"][error]
-    if found is None:
-        return f"not by {entry['history'][-1]['rounds']}"
-    return f"{found['rounds']} ({found['calls']:.0f}; {found['critical_path']:.2f})"
+    if found is not None:
+        return f"{_rounds(entry, error)} ({found['calls']:.0f}; {found['critical_path']:.2f})"
+    if float(error) < entry.get("goal", 0.0):
+        return "not tried"
+    return f"not by {_number(entry['history'][-1]['rounds'])}"
+
+
+def _rounds(entry: Entry, error: str) -> str:
+    """Rounds to an error, with their interval where the errors of each image were kept."""
+    known = interval(entry, float(error))
+    between = "" if known is None else f" [{_number(known[0])}, {_number(known[1])}]"
+    return f"{_number(entry['reached'][error]['rounds'])}{between}"
+
+
+def _number(value: float) -> str:
+    """Rounds: whole ones, and means over images, which need not be; ∞ where a resample never got there."""
+    return "∞" if math.isinf(value) else f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+
+
+def interval(entry: Entry, error: float) -> tuple[float, float] | None:
+    """The 95% interval over images of the rounds to an error; None of entries from before each image's was kept."""
+    if "error_of_images" not in entry["history"][0]:
+        return None
+    errors = np.array([found["error_of_images"] for found in entry["history"]])
+    taken = [found.get("rounds_of_images", [found["rounds"]] * errors.shape[1]) for found in entry["history"]]
+    return first_below(errors, np.array(taken, dtype=np.float64), error)
 
 
 def by_steps(steps: int) -> str:
@@ -40,10 +66,10 @@ def by_steps(steps: int) -> str:
     lines = []
     for eta, name in ((0.0, "ODE"), (1.0, "SDE")):
         chosen = [e for e in entries() if e["eta"] == eta and e["steps"] == steps]
-        lines += [[name, e["label"], *(_reached(e, error) for error in ERRORS)] for e in chosen]
+        lines += [[name, e["label"], str(e["images"]), *(_reached(e, error) for error in ERRORS)] for e in chosen]
     if not lines:
         return "Not measured yet: `python -m benchmarks.parallel --resume` does."
-    return rows(["", "method", *(f"error {error}" for error in ERRORS)], lines)
+    return rows(["", "method", "images", *(f"error {error}" for error in ERRORS)], lines)
 
 
 def medians() -> str:
@@ -54,7 +80,7 @@ def medians() -> str:
             first = next((h["rounds"] for h in e["history"] if h["median"] <= 1e-3), None)
             mean = e["reached"]["0.001"]
             name = "SDE" if e["eta"] else "ODE"
-            both = [str(mean["rounds"]) if mean else "–", str(first or "–")]
+            both = [_rounds(e, "0.001") if mean else "–", str(first or "–")]
             lines.append([name, str(e["steps"]), e["label"], *both, str(e["images"])])
     return rows(["", "steps", "method", "mean over the images", "median image", "images"], lines)
 
@@ -65,7 +91,9 @@ def summary(labels: Collection[str] | None = None) -> str:
     found: dict[str, dict[tuple[int, float], str]] = {}
     for e in entries():
         short = e["reached"]["0.001"]
-        cell = f"{short['rounds']} ({short['critical_path']:.2f}; {_rows_a_call(short):.0f})" if short else "–"
+        cell = "–"
+        if short:
+            cell = f"{_rounds(e, '0.001')} ({short['critical_path']:.2f}; {_rows_a_call(short):.0f})"
         found.setdefault(_name(e), {})[e["steps"], e["eta"]] = cell
     header = ["method", *(f"{'SDE' if eta else 'ODE'}, {steps} steps" for steps, eta in cases)]
     shown = {label: cells for label, cells in found.items() if labels is None or label in labels}
@@ -75,9 +103,18 @@ def summary(labels: Collection[str] | None = None) -> str:
 
 def samples() -> str:
     """How many images and seeds stand behind the tables."""
-    images = {e["steps"]: e["images"] for e in entries()}
-    each = ", ".join(f"{count} at {steps:,} steps" for steps, count in sorted(images.items()))
-    return f"Means over few images of one seed: {each}; there are no error bars."
+    images: dict[int, set[int]] = {}
+    for e in entries():
+        images.setdefault(e["steps"], set()).add(e["images"])
+    each = ", ".join(f"{_from_to(counts)} at {steps:,} steps" for steps, counts in sorted(images.items()))
+    bars = "[…, …] are 95% intervals over images, by bootstrap; what has none is of 2 to 4 images, too few for one"
+    kept = any(interval(e, 1.0) for e in entries())
+    return f"Means over few images of one seed: {each}; {bars if kept else 'there are no error bars'}."
+
+
+def _from_to(counts: Collection[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def windows() -> str:
@@ -88,10 +125,10 @@ def windows() -> str:
         last = e["history"][-1]
         line = ["SDE" if e["eta"] else "ODE", f"{e['steps']:,}", str(e["images"]), _name(e)]
         if short is None:
-            lines.append([*line, f"not by {last['rounds']}", "", "", f"{last['error']:.1e}", ""])
+            lines.append([*line, f"not by {_number(last['rounds'])}", "", "", f"{last['error']:.1e}", ""])
             continue
         peak = f"{short['peak_rows']:.0f}" if "peak_rows" in short else "20"  # entries from before it was kept
-        found = [str(short["rounds"]), f"{short['calls']:.0f}", f"{_rows_a_call(short):.1f}", f"{short['error']:.1e}"]
+        found = [_rounds(e, "0.001"), f"{short['calls']:.0f}", f"{_rows_a_call(short):.1f}", f"{short['error']:.1e}"]
         lines.append([*line, *found, peak])
     header = ["", "steps", "images", "method", "rounds", "calls of f5", "mean rows a call", "error", "peak rows"]
     return rows(header, lines)
