@@ -65,8 +65,9 @@ def five_rows(pages: str) -> str:
 
 def ladder_gain() -> str:
     """What LadderMultistep gains on the best of diffusers' solvers at the cost of ten calls of the top level."""
-    found = {name: gain(process, 10, LADDER, "median") for process, name in (("sde", "SDE"), ("ode", "ODE"))}
-    cells = [f"{value:.1f} ({name})" for name, value in found.items() if value is not None]
+    every = {name: gain(process, 10, LADDER, "median") for process, name in (("sde", "SDE"), ("ode", "ODE"))}
+    found = {name: value for name, value in every.items() if value is not None}
+    cells = [f"{v:.1f} [{low:.1f}, {high:.1f}] ({name})" for name, (v, low, high) in found.items()]
     return f"{' and '.join(cells)} times less median error than the best solver of diffusers at 10 calls' cost"
 
 

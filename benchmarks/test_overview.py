@@ -14,7 +14,9 @@ def figures(monkeypatch):
         "DDPM": (160.0, 40.0), "Poisson midpoint, single": (40.0, 20.0),
         "Multistep, η = 0": (10.0, 10.0), "Multistep, η = 1": (20.0, 20.0),
     }  # fmt: skip
-    monkeypatch.setattr(overview, "gain", lambda process, *_: {"sde": 3.04, "ode": 2.0}[process])
+    monkeypatch.setattr(
+        overview, "gain", lambda process, *_: {"sde": (3.04, 2.5, 4.0), "ode": (2.0, 1.5, 3.0)}[process]
+    )
     monkeypatch.setattr(overview, "calls_to_the_reference", calls.__getitem__)
     monkeypatch.setattr(overview, "fewer_than_euler", lambda label, process: [(33.0, 9.0), (12.9, 8.7), (14.0, 12.0)])
     monkeypatch.setattr(overview, "waiting", lambda label, steps, eta: {0.0: 0.125, 1.0: 0.25}[eta])
@@ -26,7 +28,7 @@ def test_each_row_says_its_gain_and_never_rounds_a_bound_up(figures):
     assert {len(row) for row in rows} == {4}
     gains = [row[2] for row in rows[2:]]
     assert gains[0].startswith("10 and 10 calls at η = 0, 20 and 20 at η = 1, where DDPM takes 160 and 40: ")
-    assert gains[1].startswith("3.0 (SDE) and 2.0 (ODE) times less median error than")
+    assert gains[1].startswith("3.0 [2.5, 4.0] (SDE) and 2.0 [1.5, 3.0] (ODE) times less median error than")
     assert gains[2].startswith("40 and 20 calls where DDPM takes 160 and 40, ")
     assert "at least 12 times fewer gradients than Euler (4 targets; 8 by intervals)" in gains[3]
     assert gains[4] == "a chain of calls 8.0 (ODE) and 4.0 (SDE) times shorter at 60 steps"
