@@ -23,9 +23,9 @@ def target():
 
 def kernel_distance(x, y):
     """The squared maximum mean discrepancy with Gaussian kernels of several widths, unbiased."""
-    total = 0.0
+    total, distances = 0.0, [torch.cdist(a, b).square() for a, b in ((x, x), (y, y), (x, y))]
     for width in (2.0, 4.0, 8.0):
-        k = [torch.exp(-torch.cdist(a, b).square() / (2 * width**2)) for a, b in ((x, x), (y, y), (x, y))]
+        k = [torch.exp(distance / (-2 * width**2)) for distance in distances]
         within = [(m.sum() - m.diagonal().sum()) / (len(m) * (len(m) - 1)) for m in k[:2]]
         total += float(within[0] + within[1] - 2 * k[2].mean())
     return total
