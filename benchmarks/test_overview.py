@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import overview
 from benchmarks.langevin import report as langevin_report
+from benchmarks.parallel.report import Shorter
 
 
 @pytest.fixture
@@ -19,7 +20,8 @@ def figures(monkeypatch):
     )
     monkeypatch.setattr(overview, "calls_to_the_reference", calls.__getitem__)
     monkeypatch.setattr(overview, "fewer_than_euler", lambda label, process: [(33.0, 9.0), (12.9, 8.7), (14.0, 12.0)])
-    monkeypatch.setattr(overview, "waiting", lambda label, steps, eta: {0.0: 0.125, 1.0: 0.25}[eta])
+    known = {0.0: Shorter(8.0, (6.0, 10.0), 12), 1.0: Shorter(4.0, None, 4)}
+    monkeypatch.setattr(overview, "shorter", lambda label, steps, eta: known[eta])
 
 
 def test_each_row_says_its_gain_and_never_rounds_a_bound_up(figures):
@@ -31,7 +33,8 @@ def test_each_row_says_its_gain_and_never_rounds_a_bound_up(figures):
     assert gains[1].startswith("3.0 [2.5, 4.0] (SDE) and 2.0 [1.5, 3.0] (ODE) times less median error than")
     assert gains[2].startswith("40 and 20 calls where DDPM takes 160 and 40, ")
     assert "at least 12 times fewer gradients than Euler (4 targets; 8 by intervals)" in gains[3]
-    assert gains[4] == "a chain of calls 8.0 (ODE) and 4.0 (SDE) times shorter at 60 steps"
+    images = "12 and 4 images of one seed"
+    assert gains[4] == f"a chain of calls 8.0 [6.0, 10.0] (ODE) and 4.0 (SDE) times shorter at 60 steps ({images})"
     assert all("](docs/" in row[1] for row in rows[2:])
 
 

@@ -48,3 +48,9 @@ def test_intervals_resample_images(made_up):
     for found in history:  # in windows each image has its own rounds
         found["rounds_of_images"] = [found["rounds"] - 5] * 9 + [found["rounds"] + 45]
     assert parallel_report.interval(entry, 1e-2) == (5, 20)
+
+
+def test_a_shorter_chain_has_the_interval_of_its_rounds(made_up, monkeypatch):
+    monkeypatch.setattr(parallel_report, "interval", lambda entry, error: (10.0, 15.0))
+    found = parallel_report.shorter("plain Picard", 1000, 0.0)
+    assert (str(found), found.images) == ("5.0 [4.0, 6.0]", 3)
