@@ -20,6 +20,10 @@ SHORT = (
     "plain Picard", "gaussian", "gaussian, secant", "f2", "f2, every 16th step", "f3",
     "diffusers' parallel scheduler, window 20",
 )  # fmt: skip
+TOGETHER = (
+    "With an interval: the mean over images that ran each by itself. Without: all ran together, so that the images of "
+    "diffusers' schedulers waited for each other, and rounds of ours are those of the slowest."
+)
 FIRST = ("plain", "secant", "Anderson", "window", "gaussian", "f1", "f2", "f3", "f4", "diffusers", "parareal")
 
 
@@ -132,7 +136,7 @@ def windows() -> str:
         found = [_rounds(e, "0.001"), f"{short['calls']:.0f}", f"{_rows_a_call(short):.1f}", f"{short['error']:.1e}"]
         lines.append([*line, *found, peak])
     header = ["", "steps", "images", "method", "rounds", "calls of f5", "mean rows a call", "error", "peak rows"]
-    return rows(header, lines)
+    return f"{rows(header, lines)}\n\n{TOGETHER}"
 
 
 def _name(entry: Entry) -> str:
