@@ -1,4 +1,4 @@
-"""Means, medians and shares of errors [plan seeds, images], with intervals that resample both."""
+"""Intervals by bootstrap: of errors [plan seeds, images], resampling both, and of what is taken to reach an error."""
 
 from __future__ import annotations
 
@@ -42,6 +42,21 @@ class Errors:
         of_seeds = np.random.default_rng(1).integers(seeds, size=(RESAMPLES, seeds, 1))
         drawn = self.values[of_seeds, of_images]
         return {statistic: _statistic(drawn, statistic) for statistic in STATISTICS}
+
+
+def first_below(errors: Floats, taken: Floats, threshold: float) -> tuple[float, float]:
+    """The 95% interval of what is taken until the mean error is at most `threshold`; infinite where it never is.
+
+    `errors` and `taken` [tries, images]: those of each image at each try, in the order of the tries. Images are
+    resampled, the first try that is near enough is found for each resample, and what it took is averaged over the same
+    images.
+    """
+    images = errors.shape[1]
+    drawn = np.random.default_rng(0).integers(images, size=(RESAMPLES, images))
+    near = errors[:, drawn].mean(axis=2) <= threshold
+    found = np.where(near.any(axis=0), taken[:, drawn].mean(axis=2)[near.argmax(axis=0), np.arange(RESAMPLES)], np.inf)
+    low, high = np.quantile(found, 0.025, method="lower"), np.quantile(found, 0.975, method="higher")
+    return float(low), float(high)
 
 
 def ratio(above: Errors, below: Errors, statistic: Statistic) -> tuple[float, float, float]:

@@ -151,7 +151,10 @@ def table() -> str:
                     cells = [f"{found[grid]:.2f}" if grid in found else "–" for grid in GRIDS]
                     cells = [f"**{cell}**" if grid == own else cell for grid, cell in zip(GRIDS, cells, strict=True)]
                     lines.append([f"{name} (digits)" if digits else name, f"{eta:g}", *cells])
-    return rows(["schedule", "η", *(f"`{grid}`" for grid in GRIDS)], lines)
+    found = results(NAME)
+    counts = f"{found['count']} samples a setting, {found['digits_count']} digits"
+    about = f"Of the mean errors over {counts}; the errors of each were not kept, so there are no intervals."
+    return f"{rows(['schedule', 'η', *(f'`{grid}`' for grid in GRIDS)], lines)}\n\n{about}"
 
 
 SECTIONS = {"grids": table}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.langevin.report import NAMES, fewer_than_euler
 from benchmarks.multilevel.report import gain
-from benchmarks.parallel.report import waiting
+from benchmarks.parallel.report import shorter
 from benchmarks.poisson.report import calls_to_the_reference
 from benchmarks.tables import rows
 
@@ -15,16 +15,18 @@ _HEADER = ["what I have and want", "what to use", "what it gains at equal qualit
 
 
 LADDER = "LadderMultistep f2+f5"
+MIDPOINT = "Poisson midpoint, single"
 BY_LAW = "as near to real digits, and not told from its samples, as 1000 calls of DDPM"
 
 
 def five_rows(pages: str) -> str:
     """One row a use; `pages`: the folder of the docs."""
-    ddpm, midpoint = calls_to_the_reference("DDPM"), calls_to_the_reference("Poisson midpoint, single")
+    ddpm, midpoint = calls_to_the_reference("DDPM"), calls_to_the_reference(MIDPOINT)
     few, with_noise = (calls_to_the_reference(f"Multistep, η = {eta}") for eta in (0, 1))
-    fewer = min(fewer_than_euler("Poisson midpoint, single", "underdamped"))
+    fewer, surely = (math.floor(min(each)) for each in zip(*fewer_than_euler(MIDPOINT, "underdamped"), strict=True))
     targets = f"{len(NAMES)} targets"
-    ode, sde = (1 / waiting("gaussian, secant", steps=60, eta=eta) for eta in (0.0, 1.0))
+    ode, sde = (shorter("gaussian, secant", steps=60, eta=eta) for eta in (0.0, 1.0))
+    images = " and ".join(dict.fromkeys(f"{each.images}" for each in (ode, sde)))
     return rows(
         _HEADER,
         [
@@ -49,13 +51,13 @@ def five_rows(pages: str) -> str:
             [
                 "a log-density or its gradient; samples by Langevin dynamics",
                 f"[`md.Underdamped` with `md.PoissonMidpoint`]({pages}langevin.md)",
-                f"a bias of 1% in at least {math.floor(fewer)} times fewer gradients than Euler ({targets})",
+                f"a bias of 1% in at least {fewer} times fewer gradients than Euler ({targets}; {surely} by intervals)",
                 "no bias is allowed (NUTS, MALA); a smooth density in jax (diffrax)",
             ],
             [
                 "an idle device; one urgent sample",
                 f"[`md.Picard`]({pages}picard.md)",
-                f"a chain of calls {ode:.1f} (ODE) and {sde:.1f} (SDE) times shorter at 60 steps",
+                f"a chain of calls {ode} (ODE) and {sde} (SDE) times shorter at 60 steps ({images} images of one seed)",
                 "throughput; a processor; a device that a batch already fills",
             ],
         ],
@@ -64,8 +66,9 @@ def five_rows(pages: str) -> str:
 
 def ladder_gain() -> str:
     """What LadderMultistep gains on the best of diffusers' solvers at the cost of ten calls of the top level."""
-    found = {name: gain(process, 10, LADDER, "median") for process, name in (("sde", "SDE"), ("ode", "ODE"))}
-    cells = [f"{value:.1f} ({name})" for name, value in found.items() if value is not None]
+    every = {name: gain(process, 10, LADDER, "median") for process, name in (("sde", "SDE"), ("ode", "ODE"))}
+    found = {name: value for name, value in every.items() if value is not None}
+    cells = [f"{v:.1f} [{low:.1f}, {high:.1f}] ({name})" for name, (v, low, high) in found.items()]
     return f"{' and '.join(cells)} times less median error than the best solver of diffusers at 10 calls' cost"
 
 

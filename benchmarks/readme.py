@@ -5,11 +5,13 @@ python -m benchmarks.readme            # after a benchmark; `make lint` checks t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from benchmarks import grids, overview, theorem
@@ -35,9 +37,10 @@ def levels() -> str:
     for e in record["entries"]:
         gap = f"{e['gap']:.5f} ± {e['standard_error']:.5f}" if "gap" in e else "–"
         cost = f"{1000 * e['seconds']:.0f} ({e['seconds'] / first:.1f}×)"
-        lines.append([e["level"], f"{e['parameters']:,}", cost, f"{e['error']:.5f}", gap])
+        error = f"{e['error']:.5f} ± {np.std(e['by_image'], ddof=1) / math.sqrt(len(e['by_image'])):.5f}"
+        lines.append([e["level"], f"{e['parameters']:,}", cost, error, gap])
     header = ["level", "parameters", "ms per call of 64", "held-out error", "better than the level below by"]
-    about = f"{record['images']} held-out images, {len(record['times'])} noise levels."
+    about = f"{record['images']} held-out images, {len(record['times'])} noise levels; ± standard errors over images."
     return f"{rows(header, lines)}\n\n{about}"
 
 

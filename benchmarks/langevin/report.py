@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.bootstrap import RESAMPLES
 from benchmarks.tables import Entry, machine, results, rows
 from multidrift.report.comparison import write_figure
 
@@ -101,31 +102,75 @@ def claims() -> str:
 
 
 def at_equal_bias() -> str:
-    """Gradient calls for a bias of 1%, interpolated, and how many times fewer than Euler's."""
+    """Gradient calls for a bias of 1%, interpolated, and how many times fewer than Euler's, with 95% intervals."""
     lines = []
     for problem, title in NAMES.items():
         for process in ("overdamped", "underdamped"):
             found = curves(problem, process)
-            euler = _euler_calls_for(found.get("Euler", []), 0.01)
+            euler = found.get("Euler", [])
             for label, entries in found.items():
                 calls, least, most = _calls_for(entries, 0.01), entries[0]["calls"], entries[-1]["calls"]
-                if label == "Euler" and euler is not None:
-                    written, ratio = f"≈ {euler:.0f}", ""
+                if label == "Euler":
+                    written, ratio = f"≈ {_euler_calls_for(euler, 0.01):.0f}{_between(_euler_calls_for, euler)}", ""
                 elif calls is None:
                     written, ratio = f"over {most:.0f}", ""
                 else:
                     bound = calls <= least
-                    written = f"at most {least:.0f}" if bound else f"{calls:.0f}"
-                    ratio = f"{'over ' if bound else ''}{euler / calls:.1f}×" if euler else ""
+                    written = f"at most {least:.0f}" if bound else f"{calls:.0f}{_between(_calls_for, entries)}"
+                    ratio = f"{'over ' if bound else ''}{_fewer(euler, entries)}" if euler else ""
                 lines.append([f"{title}, {process}", label, written, ratio])
-    return rows(["", "sampler", "calls for 1%", "fewer than Euler"], lines)
+    return rows(["", "sampler", "calls for 1%", "times fewer than Euler"], lines)
 
 
-def fewer_than_euler(label: str, process: str) -> list[float]:
-    """How many times fewer calls than Euler a sampler takes for a bias of 1%, of every problem; at least so many."""
-    found = [curves(problem, process) for problem in NAMES]
-    both = [(_euler_calls_for(each.get("Euler", []), 0.01), _calls_for(each.get(label, []), 0.01)) for each in found]
-    return [euler / calls for euler, calls in both if euler is not None and calls is not None]
+def _between(calls_for: Callable[[list[Entry], float], float | None], entries: list[Entry]) -> str:
+    """The 95% interval of the calls for a bias of 1%."""
+    low, high = _interval([calls_for(drawn, 0.01) for drawn in _redrawn(entries, 1)])
+    most = f"over {entries[-1]['calls']:.0f}" if math.isinf(high) else f"{high:.0f}"
+    return f" [{low:.0f}, {most}]"
+
+
+def _fewer(euler: list[Entry], entries: list[Entry]) -> str:
+    """How many times fewer calls than Euler's, with its 95% interval."""
+    low, high = _fewer_between(euler, entries)
+    most = _euler_calls_for(euler, 0.01)
+    least = f"{low:.1f}" if low else f"under {most / entries[-1]['calls']:.1f}"
+    return f"{most / _calls_for(entries, 0.01):.1f} [{least}, {high:.1f}]"
+
+
+def _fewer_between(euler: list[Entry], entries: list[Entry]) -> tuple[float, float]:
+    """The 95% interval of Euler's calls over a sampler's; 0 where it may take more than were measured."""
+    both = zip(_redrawn(euler, 0), _redrawn(entries, 1), strict=True)
+    return _interval([_euler_calls_for(most, 0.01) / (_calls_for(few, 0.01) or math.inf) for most, few in both])
+
+
+def _redrawn(entries: list[Entry], seed: int) -> Iterator[list[Entry]]:
+    """The entries with every bias drawn anew, by its standard error: what other chains would have shown."""
+    rng = np.random.default_rng(seed)
+    for _ in range(RESAMPLES):
+        shifts = rng.standard_normal(len(entries))
+        both = zip(entries, shifts, strict=True)
+        yield [e | {"bias": e["bias"] + x * e["error"]} if math.isfinite(e["error"]) else e for e, x in both]
+
+
+def _interval(values: list[float | None]) -> tuple[float, float]:
+    """The 95% percentile interval; None is more than was measured."""
+    known = [math.inf if value is None else value for value in values]
+    return float(np.quantile(known, 0.025, method="lower")), float(np.quantile(known, 0.975, method="higher"))
+
+
+def fewer_than_euler(label: str, process: str) -> list[tuple[float, float]]:
+    """How many times fewer calls than Euler a sampler takes for a bias of 1%, of every problem; at least so many.
+
+    With each, the lower end of its 95% interval; infinite where a resample does not reach the bias at all, and so
+    bounds nothing from below.
+    """
+    each = [curves(problem, process) for problem in NAMES]
+    both = [(found.get("Euler", []), found.get(label, [])) for found in each]
+    known = [(euler, ours) for euler, ours in both if euler and _calls_for(ours, 0.01) is not None]
+    return [
+        (_euler_calls_for(euler, 0.01) / _calls_for(ours, 0.01), _fewer_between(euler, ours)[0] or math.inf)
+        for euler, ours in known
+    ]
 
 
 def _euler_calls_for(entries: list[Entry], level: float) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.bootstrap import Errors, Statistic, ratio
-from benchmarks.tables import results, rows
+from benchmarks.tables import Entry, results, rows
 
 OURS = ("LadderMultistep, fitted", "LadderMultistep, closed form")
 PROCESSES = {1.0: "SDE", 0.0: "ODE"}
@@ -53,10 +53,17 @@ def middle() -> str:
     for eta, process in PROCESSES.items():
         for budget in sorted({e["budget"] for e in entries}):
             here = {e["label"]: e for e in entries if (e["eta"], e["budget"]) == (eta, budget)}
-            cells = [f"{np.median(e['errors']):.5f} ({e['steps']})" for e in here.values()]
+            cells = [_median(e) for e in here.values()]
             lines.append([f"{process}, {budget} calls", *cells])
     header = ["median error (calls of f5)", *dict.fromkeys(e["label"] for e in entries)]
     return rows(header, lines)
+
+
+def _median(entry: Entry) -> str:
+    """The median error with its interval over images, and the calls of the top level."""
+    errors = Errors(np.array([entry["errors"]]))
+    low, high = errors.interval("median")
+    return f"{errors.of('median'):.5f} [{low:.5f}, {high:.5f}] ({entry['steps']})"
 
 
 def law() -> str:

@@ -150,13 +150,16 @@ def _ratio(process: str, budget: int, group: str, statistic: Statistic, grids: S
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def gain(process: str, budget: int, group: str, statistic: Statistic) -> float | None:
-    """How many times less a group errs than the best peer at the same budget; None where it was not measured."""
+def gain(process: str, budget: int, group: str, statistic: Statistic) -> tuple[float, float, float] | None:
+    """How many times less a group errs than the best peer at the same budget, and its 95% interval.
+
+    None where it was not measured.
+    """
     found = groups(process, budget)
     if PEER not in found or group not in found:
         return None
     peer, own = (best(found[key], statistic) for key in (PEER, group))
-    return ratio(peer.errors, own.errors, statistic)[0]
+    return ratio(peer.errors, own.errors, statistic)
 
 
 def needed(curve: Sequence[Setting], statistic: Statistic, error: float) -> float | None:

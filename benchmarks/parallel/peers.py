@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import diffusers
@@ -46,6 +47,12 @@ class Paradigms:
         noisy = name == "ddpm"
         self.noise = noise * scale.clamp(min=0).view(-1, *(1,) * start.ndim) if noisy else torch.zeros_like(noise)
         self.scale = scale.clamp(min=1e-6)
+
+    def image(self, number: int) -> Paradigms:
+        """The same for one of the images: in a batch, each waits for all."""
+        one = copy(self)
+        one.start, one.noise = self.start[number : number + 1], self.noise[:, number : number + 1]
+        return one
 
     def _moves(self, x: Tensor, first: int) -> Tensor:
         """Φ_j(x_j) − x_j for the steps from `first` on, x [n, count, …], in one call."""

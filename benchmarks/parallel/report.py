@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from benchmarks.bootstrap import first_below
 from benchmarks.tables import Entry, machine, results, rows
 from multidrift.report.comparison import write_figure
 
@@ -16,6 +20,10 @@ SHORT = (
     "plain Picard", "gaussian", "gaussian, secant", "f2", "f2, every 16th step", "f3",
     "diffusers' parallel scheduler, window 20",
 )  # fmt: skip
+TOGETHER = (
+    "With an interval: the mean over images that ran each by itself. Without: all ran together, so that the images of "
+    "diffusers' schedulers waited for each other, and rounds of ours are those of the slowest."
+)
 FIRST = ("plain", "secant", "Anderson", "window", "gaussian", "f1", "f2", "f3", "f4", "diffusers", "parareal")
 
 
@@ -30,9 +38,32 @@ def entries() -> list[Entry]:
 
 def _reached(entry: Entry, error: str) -> str:
     found = entry["reached"][error]
-    if found is None:
-        return f"not by {entry['history'][-1]['rounds']}"
-    return f"{found['rounds']} ({found['calls']:.0f}; {found['critical_path']:.2f})"
+    if found is not None:
+        return f"{_rounds(entry, error)} ({found['calls']:.0f}; {found['critical_path']:.2f})"
+    if float(error) < entry.get("goal", 0.0):
+        return "not tried"
+    return f"not by {_number(entry['history'][-1]['rounds'])}"
+
+
+def _rounds(entry: Entry, error: str) -> str:
+    """Rounds to an error, with their interval where the errors of each image were kept."""
+    known = interval(entry, float(error))
+    between = "" if known is None else f" [{_number(known[0])}, {_number(known[1])}]"
+    return f"{_number(entry['reached'][error]['rounds'])}{between}"
+
+
+def _number(value: float) -> str:
+    """Rounds: whole ones, and means over images, which need not be; ∞ where a resample never got there."""
+    return "∞" if math.isinf(value) else f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+
+
+def interval(entry: Entry, error: float) -> tuple[float, float] | None:
+    """The 95% interval over images of the rounds to an error; None of entries from before each image's was kept."""
+    if "error_of_images" not in entry["history"][0]:
+        return None
+    errors = np.array([found["error_of_images"] for found in entry["history"]])
+    taken = [found.get("rounds_of_images", [found["rounds"]] * errors.shape[1]) for found in entry["history"]]
+    return first_below(errors, np.array(taken, dtype=np.float64), error)
 
 
 def by_steps(steps: int) -> str:
@@ -40,10 +71,10 @@ def by_steps(steps: int) -> str:
     lines = []
     for eta, name in ((0.0, "ODE"), (1.0, "SDE")):
         chosen = [e for e in entries() if e["eta"] == eta and e["steps"] == steps]
-        lines += [[name, e["label"], *(_reached(e, error) for error in ERRORS)] for e in chosen]
+        lines += [[name, e["label"], str(e["images"]), *(_reached(e, error) for error in ERRORS)] for e in chosen]
     if not lines:
         return "Not measured yet: `python -m benchmarks.parallel --resume` does."
-    return rows(["", "method", *(f"error {error}" for error in ERRORS)], lines)
+    return rows(["", "method", "images", *(f"error {error}" for error in ERRORS)], lines)
 
 
 def medians() -> str:
@@ -54,7 +85,7 @@ def medians() -> str:
             first = next((h["rounds"] for h in e["history"] if h["median"] <= 1e-3), None)
             mean = e["reached"]["0.001"]
             name = "SDE" if e["eta"] else "ODE"
-            both = [str(mean["rounds"]) if mean else "–", str(first or "–")]
+            both = [_rounds(e, "0.001") if mean else "–", str(first or "–")]
             lines.append([name, str(e["steps"]), e["label"], *both, str(e["images"])])
     return rows(["", "steps", "method", "mean over the images", "median image", "images"], lines)
 
@@ -65,7 +96,9 @@ def summary(labels: Collection[str] | None = None) -> str:
     found: dict[str, dict[tuple[int, float], str]] = {}
     for e in entries():
         short = e["reached"]["0.001"]
-        cell = f"{short['rounds']} ({short['critical_path']:.2f}; {_rows_a_call(short):.0f})" if short else "–"
+        cell = "–"
+        if short:
+            cell = f"{_rounds(e, '0.001')} ({short['critical_path']:.2f}; {_rows_a_call(short):.0f})"
         found.setdefault(_name(e), {})[e["steps"], e["eta"]] = cell
     header = ["method", *(f"{'SDE' if eta else 'ODE'}, {steps} steps" for steps, eta in cases)]
     shown = {label: cells for label, cells in found.items() if labels is None or label in labels}
@@ -75,9 +108,18 @@ def summary(labels: Collection[str] | None = None) -> str:
 
 def samples() -> str:
     """How many images and seeds stand behind the tables."""
-    images = {e["steps"]: e["images"] for e in entries()}
-    each = ", ".join(f"{count} at {steps:,} steps" for steps, count in sorted(images.items()))
-    return f"Means over few images of one seed: {each}; there are no error bars."
+    images: dict[int, set[int]] = {}
+    for e in entries():
+        images.setdefault(e["steps"], set()).add(e["images"])
+    each = ", ".join(f"{_from_to(counts)} at {steps:,} steps" for steps, counts in sorted(images.items()))
+    bars = "[…, …] are 95% intervals over images, by bootstrap; what has none is of 2 to 4 images, too few for one"
+    kept = any(interval(e, 1.0) for e in entries())
+    return f"Means over few images of one seed: {each}; {bars if kept else 'there are no error bars'}."
+
+
+def _from_to(counts: Collection[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def windows() -> str:
@@ -88,13 +130,13 @@ def windows() -> str:
         last = e["history"][-1]
         line = ["SDE" if e["eta"] else "ODE", f"{e['steps']:,}", str(e["images"]), _name(e)]
         if short is None:
-            lines.append([*line, f"not by {last['rounds']}", "", "", f"{last['error']:.1e}", ""])
+            lines.append([*line, f"not by {_number(last['rounds'])}", "", "", f"{last['error']:.1e}", ""])
             continue
         peak = f"{short['peak_rows']:.0f}" if "peak_rows" in short else "20"  # entries from before it was kept
-        found = [str(short["rounds"]), f"{short['calls']:.0f}", f"{_rows_a_call(short):.1f}", f"{short['error']:.1e}"]
+        found = [_rounds(e, "0.001"), f"{short['calls']:.0f}", f"{_rows_a_call(short):.1f}", f"{short['error']:.1e}"]
         lines.append([*line, *found, peak])
     header = ["", "steps", "images", "method", "rounds", "calls of f5", "mean rows a call", "error", "peak rows"]
-    return rows(header, lines)
+    return f"{rows(header, lines)}\n\n{TOGETHER}"
 
 
 def _name(entry: Entry) -> str:
@@ -108,10 +150,27 @@ def _rows_a_call(found: dict[str, float]) -> float:
     return found["calls"] / found["rounds"]
 
 
-def waiting(label: str, steps: int, eta: float) -> float:
-    """The critical path of a choice to an error of 1e-3."""
+@dataclass(frozen=True)
+class Shorter:
+    """How many times shorter a chain of calls is than the sequential one, with its 95% interval and the images."""
+
+    times: float
+    interval: tuple[float, float] | None
+    images: int
+
+    def __str__(self) -> str:
+        between = "" if self.interval is None else " [{:.1f}, {:.1f}]".format(*self.interval)
+        return f"{self.times:.1f}{between}"
+
+
+def shorter(label: str, steps: int, eta: float) -> Shorter:
+    """Of a choice without a network below, whose critical path is its rounds, to an error of 1e-3."""
     (chosen,) = [e for e in entries() if (e["label"], e["steps"], e["eta"]) == (label, steps, eta)]
-    return chosen["reached"]["0.001"]["critical_path"]
+    found = chosen["reached"]["0.001"]
+    rounds = interval(chosen, 1e-3)
+    a_round = found["critical_path"] / found["rounds"]
+    known = None if rounds is None else (1 / (a_round * rounds[1]), 1 / (a_round * rounds[0]))
+    return Shorter(1 / found["critical_path"], known, chosen["images"])
 
 
 def where() -> str:

@@ -40,6 +40,16 @@ def ladder(mixture, ddpm):
     return ladder_of(mixture, ddpm)
 
 
+@pytest.fixture(scope="module")
+def references(mixture, ddpm):
+    """Fine paths of 64 samples, by η."""
+    fine = {0.0: md.Multistep(400, "logsnr", order=3), 1.0: md.Euler(1500, "logsnr")}
+    return {
+        eta: md.sample(mixture.denoiser(ddpm), method, md.Diffusion(ddpm, eta), count=64, **F64).samples
+        for eta, method in fine.items()
+    }
+
+
 @pytest.mark.parametrize("levels", [("b",), ("a", "b")])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_nothing_corrected_at_every_step_is_euler_bit_for_bit(ladder, ddpm, levels, eta):
@@ -65,11 +75,9 @@ def test_equal_levels_walked_and_taken_over_are_euler_on_the_fine_grid():
 
 @pytest.mark.parametrize(("eta", "least"), [(0.0, 1.9), (1.0, 0.9)])
 @pytest.mark.parametrize("levels", [("b",), ("a", "b")])
-def test_strong_order(ladder, mixture, ddpm, levels, eta, least):
+def test_strong_order(ladder, mixture, ddpm, references, levels, eta, least):
     """By regression against a fine path of the same noise, ten times nearer than any of them."""
-    process, model = md.Diffusion(ddpm, eta), mixture.denoiser(ddpm)
-    fine = md.Euler(1500, "logsnr") if eta else md.Multistep(400, "logsnr", order=3)
-    reference = md.sample(model, fine, process, count=64, **F64).samples
+    process, model, reference = md.Diffusion(ddpm, eta), mixture.denoiser(ddpm), references[eta]
     numbers, errors = (12, 24, 48) if eta else (32, 64, 128), []
     for steps in numbers:
         method = md.LadderMultistep(steps, "logsnr", levels=levels)
@@ -103,9 +111,9 @@ def test_it_converges_to_eulers_sample_on_every_schedule(mixture, name, eta):
 
 @pytest.mark.parametrize("process", [md.Overdamped(horizon=4.0), md.Underdamped(horizon=4.0, friction=2.0)])
 def test_langevin_dynamics_come_nearer_than_euler_at_equal_calls(process):
-    """Against 4096 steps on the same noise: the corrected cell has the error of the trapezium, not of a held drift."""
+    """Against 1024 steps on the same noise: the corrected cell has the error of the trapezium, not of a held drift."""
     ladder = md.Ladder([lambda x: -0.9 * x, lambda x: -x - 0.2 * x**3], names=("a", "b"))
-    reference = md.sample(ladder, md.Euler(4096), process, count=64, shape=(2,), **F64).samples
+    reference = md.sample(ladder, md.Euler(1024), process, count=64, shape=(2,), **F64).samples
     ours = md.sample(ladder, md.LadderMultistep(32, levels=("a", "b")), process, count=64, shape=(2,), **F64)
     euler = md.sample(ladder, md.Euler(32), process, count=64, shape=(2,), **F64)
     assert ours.calls["b"] == euler.calls["b"] == 32

@@ -8,7 +8,7 @@ from scipy import stats
 import multidrift as md
 from multidrift.schedules.grids import GRIDS
 
-STEPS = (32, 64, 128, 256, 512)
+STEPS = (32, 64, 128, 256)
 COUNT = 256
 
 
@@ -26,7 +26,7 @@ def order(denoiser, method_of, process, reference):
 def references(mixture, ddpm):
     model = mixture.denoiser(ddpm)
     ode = md.sample(model, md.Multistep(1000, order=3), md.Diffusion(ddpm, 0), count=COUNT, dtype=torch.float64)
-    sde = md.sample(model, md.Euler(8000, "logsnr"), md.Diffusion(ddpm, 1), count=COUNT, dtype=torch.float64)
+    sde = md.sample(model, md.Euler(4000, "logsnr"), md.Diffusion(ddpm, 1), count=COUNT, dtype=torch.float64)
     return {0: ode.samples, 1: sde.samples}
 
 

@@ -154,6 +154,15 @@ def test_substeps_fire_with_their_probabilities(draws, spread):
         assert np.all(table.sum(axis=1) == 1)
 
 
+def test_firings_are_found_by_the_first_uniforms():
+    """A single one where the sum of q first exceeds it, as P(u < q_1) = q_1 has it; an edge belongs to the next."""
+    q = probabilities("single", "clock", np.array([0.5, 1.0, 3.0]))
+    fired = fire_substeps("single", q, 3, {0: np.array([0.1, 0.25, 0.9])}.__getitem__)
+    assert fired.substeps.tolist() == [1, 2, 2]
+    coins = fire_substeps("independent", np.full(3, 1 / 3), 1, {0: np.array([1e-9])}.__getitem__)
+    assert not len(coins.rows)  # the first gap is longer than the clock, and no other uniform is asked for
+
+
 def test_every_kick_has_the_size_of_the_step_on_the_clock():
     lengths = np.array([0.5, 1.0, 3.0])
     q = probabilities("independent", "clock", lengths)
