@@ -15,7 +15,7 @@ from torch import Tensor
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
 from multidrift.distributed.latency import Link, outlook
-from multidrift.distributed.world import agree
+from multidrift.distributed.world import agree, meeting
 from multidrift.drifts.drift import Drift
 from multidrift.runs.evaluator import Here
 
@@ -71,7 +71,8 @@ class Spread:
                 failure = error
                 payload[0] = 1.0
         gathered = [torch.empty_like(payload) for _ in range(size)]
-        dist.all_gather(gathered, payload, self.group)
+        with meeting():
+            dist.all_gather(gathered, payload, self.group)
         if failure is not None:
             raise failure
         failed = [number for number in working if bool(gathered[number][0] != 0)]

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.distributed.world import World, agree, joined
+from multidrift.distributed.world import World, agree, joined, meeting
 from multidrift.drifts.model import AnyModel
 from multidrift.generation.folder import Folder
 from multidrift.generation.formats import format_named
@@ -158,7 +158,8 @@ def _begin(folder: Folder, settings: Mapping[str, object], world: World, *, resu
         except MultidriftError as raised:
             error = [str(raised)]
     if world.size > 1:
-        dist.broadcast_object_list(error)
+        with meeting():
+            dist.broadcast_object_list(error)
     if error[0] is not None:
         raise MultidriftError(str(error[0]))
 

@@ -45,6 +45,12 @@ class Shard:
         return f"{self.first:012d}"
 
 
+def shards_of(first: int, count: int, size: int) -> tuple[Shard, ...]:
+    """Samples first … first + count − 1 cut into ranges of `size`, the last one shorter."""
+    starts = range(0, count, size)
+    return tuple(Shard(number, first + start, min(size, count - start)) for number, start in enumerate(starts))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Samples `first` … `first + count − 1` of one method on one model; arguments as `generate` says."""
@@ -86,10 +92,7 @@ class Job:
         """The ranges of samples; they depend on the job alone, never on who works at it."""
         batches = min(max(self.count // (self.batch_size * _SHARDS), 1), _BATCHES)
         size = self.shard_size or self.batch_size * batches
-        starts = range(0, self.count, size)
-        return tuple(
-            Shard(number, self.first + start, min(size, self.count - start)) for number, start in enumerate(starts)
-        )
+        return shards_of(self.first, self.count, size)
 
     @cached_property
     def settings_of_a_sample(self) -> tuple[dict[str, object], tuple[int, ...]]:
