@@ -24,6 +24,7 @@ RANKS = 3
 COUNT, SIZE = 90, 3  # samples, and samples a shard and a batch
 METHOD = md.Euler(4)
 _CALL = 0.004  # seconds that a call of the network takes
+_SHARD = 0.05  # seconds, about, that a shard takes
 _PATIENCE = 120.0
 VICTIMS = {"one worker": (1,), "the leader": (0,), "all": tuple(range(RANKS))}
 
@@ -42,24 +43,16 @@ def slow() -> md.Denoiser:
 
 
 def measure(record: Record, points: int = 20, seed: int = 0) -> None:
-    """So many kills, each in a folder of its own, at moments spread over 1.1 times a run that nobody kills."""
+    """So many kills, each in a folder of its own, at a random shard of the run and a random moment within it."""
     model, draw = slow(), random.Random(seed)  # noqa: S311 (moments, not secrets)
     whole = md.sample(model, METHOD, count=COUNT, batch_size=SIZE).samples
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.monotonic()
-        answers = run_ranks(RANKS, generate, model, Path(folder) / "out", patience=_PATIENCE)
-        assert answers == [COUNT] * RANKS, answers
-        length = time.monotonic() - began
-    record.header |= {"count": COUNT, "shards": COUNT // SIZE, "ranks": RANKS, "seconds_of_a_run": length}
+    record.header |= {"count": COUNT, "shards": COUNT // SIZE, "ranks": RANKS}
     for point in range(points):
         victims = list(VICTIMS)[point % len(VICTIMS)]
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out"
-            entry = {
-                "label": f"{point}",
-                "victims": victims,
-                **killed(model, out, VICTIMS[victims], length * 1.1 * draw.random()),
-            }
+            shard, pause = draw.randrange(COUNT // SIZE), draw.random() * _SHARD
+            entry = {"label": f"{point}", "victims": victims, **killed(model, out, VICTIMS[victims], shard, pause)}
             entry |= resumed(model, out, whole)
             entry["left_over"] += [path.name for path in Path(folder).iterdir() if path != out]
         print(entry)
@@ -72,11 +65,14 @@ def generate(model: md.Denoiser, out: Path, *, resume: bool = False) -> int:
     return md.generate(model, METHOD, out, resume=resume, progress=False, **settings).count
 
 
-def killed(model: md.Denoiser, out: Path, victims: tuple[int, ...], after: float) -> dict[str, object]:
-    """Start all ranks, kill some after so many seconds, and wait for the others."""
+def killed(model: md.Denoiser, out: Path, victims: tuple[int, ...], shards: int, pause: float) -> dict[str, object]:
+    """Start all ranks, kill some when so many shards are there and a pause is over, and wait for the others."""
     port = free_port()
     ranks = [start(rank, RANKS, port, generate, model, out) for rank in range(RANKS)]
-    time.sleep(after)
+    limit = time.monotonic() + _PATIENCE
+    while len(contents(out)) < shards and time.monotonic() < limit:
+        time.sleep(0.001)
+    time.sleep(pause)
     there = len(contents(out))
     for rank in victims:
         if ranks[rank][0].is_alive():
@@ -87,7 +83,7 @@ def killed(model: md.Denoiser, out: Path, victims: tuple[int, ...], after: float
     answers = [receive(ranks[rank][1]) if ranks[rank][1].poll(_PATIENCE) else "no answer" for rank in survivors]
     for rank in survivors:
         ranks[rank][0].join(10)
-    return {"after": after, "there": there, "survivors": answers}
+    return {"pause": pause, "there": there, "survivors": answers}
 
 
 def resumed(model: md.Denoiser, out: Path, whole: torch.Tensor) -> dict[str, object]:
