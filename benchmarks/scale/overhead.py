@@ -13,7 +13,7 @@ from benchmarks.record import Record
 
 
 def measure(
-    record: Record, level: str = "f5", count: int = 128, steps: int = 10, batch_size: int = 64, repeats: int = 3
+    record: Record, level: str = "f5", count: int = 128, steps: int = 5, batch_size: int = 64, repeats: int = 3
 ) -> None:
     """Seconds of both in turns, on the wall and of the processor; the first turn, on one batch, warms up."""
     model, method = md.Ladder.bundled("digits")[level], md.Euler(steps)

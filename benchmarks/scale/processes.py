@@ -17,7 +17,7 @@ _PATIENCE = 900.0
 
 
 def measure(
-    record: Record, level: str = "f5", count: int = 256, steps: int = 5, batch_size: int = 32, repeats: int = 3
+    record: Record, level: str = "f5", count: int = 256, steps: int = 5, batch_size: int = 32, repeats: int = 2
 ) -> None:
     """Seconds from the start of the processes, forked with torch loaded, to the end of the last one, in turns."""
     model, method = md.Ladder.bundled("digits")[level], md.Euler(steps)

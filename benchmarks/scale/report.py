@@ -111,7 +111,11 @@ def queue(record: dict[str, object], entries: list[Entry]) -> str:
     good = "as they should be" if e["answers"] == e["wanted"] else "NOT as they should be"
     lines = [
         ["answers", f"{told}: {good}"],
-        ["largest difference to a run of its own", f"{e['largest_difference']:.1e}"],
+        ["largest difference to a run of its own at that batch size", f"{e['largest_difference']:.1e}"],
+        [
+            "to one without a batch size: largest, median of requests",
+            f"{e['rounding']:.1e}, {e['median_rounding']:.1e}",
+        ],
         ["seconds until an answer, median and 99th percentile", f"{e['median']:.2f}, {e['p99']:.2f}"],
         ["a second", f"{e['requests'] / e['seconds']:.1f} requests, {e['samples'] / e['seconds']:.1f} samples"],
     ]
@@ -125,7 +129,7 @@ def queue(record: dict[str, object], entries: list[Entry]) -> str:
         lines.append(["requests answered meanwhile", f"{later[-1]['answered']:,}"])
     about = (
         f"{e['requests']} requests for 1 to 8 digits of {e['level']} by five methods, {e['parallel']} at once; runs of "
-        "64 samples at most."
+        "64 samples at most, `batch_size=8`."
     )
     return f"{rows(['', ''], lines)}\n\n{about}"
 
