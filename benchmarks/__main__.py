@@ -12,6 +12,7 @@ from benchmarks.parallel import measure as parallel
 from benchmarks.poisson import measure as poisson_diffusion
 from benchmarks.poisson import order as poisson_order
 from benchmarks.poisson import substeps
+from benchmarks.scale import measure as scale
 
 
 def main() -> None:
@@ -27,6 +28,7 @@ def main() -> None:
     poisson_order.main()
     poisson_diffusion.main()
     parallel.main()
+    scale.main()
 
 
 if __name__ == "__main__":

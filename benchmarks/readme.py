@@ -21,6 +21,7 @@ from benchmarks.multilevel import report as multilevel_report
 from benchmarks.overhead import report as overhead_report
 from benchmarks.parallel import report as parallel_report
 from benchmarks.poisson import report as poisson_report
+from benchmarks.scale import report as scale_report
 from benchmarks.speculative import report as speculative_report
 from benchmarks.tables import results, rows
 from multidrift.basics.files import write_whole
@@ -98,6 +99,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     **langevin_report.SECTIONS,
     **grids.SECTIONS,
     **theorem.SECTIONS,
+    **scale_report.SECTIONS,
 }
 
 

@@ -41,13 +41,13 @@ def receive(pipe):
     return pickle.loads(pipe.recv_bytes())  # noqa: S301 (from our own child)
 
 
-def run_ranks(size, function, *args):
-    """What `function(*args)` returns on each of so many ranks."""
+def run_ranks(size, function, *args, patience=60.0):
+    """What `function(*args)` returns on each of so many ranks, in at most so many seconds."""
     port = free_port()
     started = [start(rank, size, port, function, *args) for rank in range(size)]
     results = []
     for child, pipe in started:
-        results.append(receive(pipe) if pipe.poll(60) else "no answer in a minute")
+        results.append(receive(pipe) if pipe.poll(patience) else "no answer in time")
         child.join(5)
         if child.is_alive():
             child.kill()

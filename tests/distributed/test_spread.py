@@ -1,12 +1,13 @@
 """Rows of a round on several ranks: the same samples, each row once, nobody with more than its share."""
 
 import os
+import signal
 import time
 
 import pytest
 import torch
 from tests.fakes import F64, Counting, Small
-from tests.ranks import run_ranks
+from tests.ranks import free_port, receive, run_ranks, start
 
 import multidrift as md
 from multidrift.distributed import Link, agree, joined, latency, measured_link, round_latency, spread
@@ -15,6 +16,7 @@ METHODS = [
     md.Picard(9),
     md.Picard(9, window=4, accelerate="secant"),
     md.Picard(9, coarse="a", coarse_every=2),
+    md.Speculative(12, window=4, drafter="a"),
     md.Euler(5),
     md.PoissonMidpoint(4, substeps=3),
 ]
@@ -43,8 +45,8 @@ def test_ranks_change_nothing(mixture, ddpm, method, ranks):
         assert torch.equal(result.samples, results[0].samples)
         assert result.rounds == alone.rounds
         assert result.peak_rows <= -(-alone.peak_rows // ranks)
-    total = sum(result.calls["b"] for result in results)
-    assert total == pytest.approx(alone.calls["b"], rel=0.1)
+    for level, calls in alone.calls.items():
+        assert sum(result.calls[level] for result in results) == pytest.approx(calls, rel=0.1)
 
 
 def test_a_batch_size_keeps_every_bit(ddpm):
@@ -106,6 +108,27 @@ def test_a_rank_that_fails_takes_the_others_with_it(ddpm):
     first, second = run_ranks(2, draw)
     assert first == "MultidriftError: evaluate: rank 1 failed in a call of model; its own error says why"
     assert "no such kernel" in second
+
+
+def test_a_rank_that_dies_is_told_by_the_others(denoiser, ddpm):
+    calls = []
+
+    def net(x, t):
+        calls.append(len(x))
+        if os.environ["RANK"] == "1" and len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0.1 * x
+
+    def draw():
+        with joined(20.0):
+            md.sample(md.Denoiser(net, ddpm, "sample", shape=(2,)), md.Picard(6), count=2, evaluate=spread())
+
+    port = free_port()
+    ranks = [start(rank, 2, port, draw) for rank in range(2)]
+    assert ranks[0][1].poll(30)
+    assert receive(ranks[0][1]).startswith("MultidriftError: ranks: another one is gone (")
+    for child, _ in ranks:
+        child.join(10)
 
 
 def test_ranks_that_disagree(mixture, ddpm, denoiser):

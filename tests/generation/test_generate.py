@@ -3,7 +3,10 @@
 import io
 import json
 import os
+import resource
 import tarfile
+import time
+import types
 
 import numpy as np
 import pytest
@@ -12,8 +15,10 @@ from tests.fakes import Small
 from tests.ranks import run_ranks
 
 import multidrift as md
-from multidrift.generation import worker
-from multidrift.generation.job import Shard
+from multidrift.generation import progress, worker
+from multidrift.generation.folder import Folder
+from multidrift.generation.job import FORMAT, KIND, Shard
+from multidrift.generation.progress import Progress
 from multidrift.generation.rows import read_rows
 
 METHOD = md.Euler(4)
@@ -255,19 +260,57 @@ def test_a_model_that_never_works_is_given_up(ddpm, tmp_path):
     assert len(calls) == 3
 
 
-def test_a_full_disk_is_one_error_and_resume_goes_on(pictures, tmp_path, monkeypatch):
-    given = {"count": 8, "batch_size": 2, "shard_size": 2}
+@pytest.mark.parametrize("kept", ["safetensors", "webdataset"])
+def test_a_full_disk_is_one_error_verify_names_what_is_missing_and_resume_goes_on(ddpm, tmp_path, kept):
+    calls, out, given = [], tmp_path / "out", {"count": 6, "batch_size": 2, "shard_size": 2, "format": kept}
 
-    def full(file):
-        raise OSError(28, "No space left on device")
+    def net(x, t):
+        calls.append(len(x))
+        if len(calls) == 6 and os.environ.get("FULL"):  # within the second shard; files are then cut off at 60 kB
+            resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+        return 0.1 * x
 
-    with monkeypatch.context() as patch:
-        patch.setattr("multidrift.generation.folder.content_hash", full)
-        with pytest.raises(md.MultidriftError, match="out: could not write .* No space left"):
-            md.generate(pictures, METHOD, tmp_path / "out", **given)
-    assert not list((tmp_path / "out/shards").iterdir())
-    md.generate(pictures, METHOD, tmp_path / "out", resume=True, **given)
-    assert torch.equal(md.read_samples(tmp_path / "out"), md.sample(pictures, METHOD, count=8, batch_size=2).samples)
+    model = md.Denoiser(net, ddpm, "sample", name="net", shape=(4, 64, 64))
+
+    def draw():
+        os.environ["FULL"] = "1"
+        md.generate(model, METHOD, out, **given)
+
+    (told,) = run_ranks(1, draw)
+    second = f"000000000002{'.tar' if kept == 'webdataset' else '.safetensors'}"
+    assert told.startswith(f"MultidriftError: out: could not write '{out / 'shards' / second}' (")
+    assert "File too large" in told
+    with pytest.raises(md.MultidriftError, match="^folder: 3 faults: ") as raised:
+        md.verify_samples(out)
+    for part in (f"{second} is missing", f"{second.replace('2', '4')} is missing", "--resume goes on with it"):
+        assert part in str(raised.value)
+    md.generate(model, METHOD, out, resume=True, **given)
+    assert torch.equal(md.read_samples(out), md.sample(model, METHOD, count=6, batch_size=2).samples)
+    assert left_over(out) == []
+
+
+def test_the_bar_counts_what_all_processes_have_drawn(monkeypatch, tmp_path, denoiser):
+    """Whoever drew it; what lay there before is no speed of now, so it is no part of the time left."""
+    monkeypatch.setattr(progress, "_EVERY", 0.0)
+    folder = Folder(tmp_path, ".safetensors")
+    folder.begin({"kind": KIND, "format": FORMAT}, resume=False)
+
+    def put(number):
+        folder.put(Shard(number, 4 * number, 4), lambda path: path.touch(), {})
+
+    put(0)
+    bar = Progress(folder, types.SimpleNamespace(count=12), wanted=True)
+    (task,) = bar._bar.tasks
+    assert task.completed == 4
+    with bar:
+        assert task.time_remaining is None
+        for number in (1, 2):
+            time.sleep(0.01)
+            put(number)
+            bar.watch()
+        assert task.completed == 12
+        assert 0 < task.speed < 800
+        assert task.time_remaining == 0
 
 
 def test_a_lease_is_taken_over_from_a_machine_that_fell_silent(denoiser, tmp_path):

@@ -1,6 +1,7 @@
 """Workers that die, ranks that do not agree or do not meet, and the command line under torchrun."""
 
 import os
+import re
 import runpy
 import signal
 import sys
@@ -38,12 +39,12 @@ def shards_there(out, number):
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("victims", [(0,), (1,), (0, 1)], ids=["leader", "other", "all"])
-def test_killed_workers_lose_nothing(slow, tmp_path, victims):
+@pytest.mark.parametrize(("victims", "there"), [((0,), 1), ((1,), 12), ((0, 1), 5)], ids=["leader", "other", "all"])
+def test_killed_workers_lose_nothing(slow, tmp_path, victims, there):
     out, port = tmp_path / "out", free_port()
     whole = md.sample(slow, METHOD, count=60, batch_size=3).samples
     ranks = [start(rank, 2, port, lambda: md.generate(slow, METHOD, out, **SETTINGS).count) for rank in range(2)]
-    shards_there(out, 5)
+    shards_there(out, there)
     for rank in victims:
         os.kill(ranks[rank][0].pid, signal.SIGKILL)
         ranks[rank][0].join()  # else its number would stay taken
@@ -84,6 +85,16 @@ def test_ranks_that_were_asked_for_different_things(denoiser, mixture, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+def test_ranks_with_different_ladders(mixture, ddpm, tmp_path):
+    def draw():
+        name = "abc"[int(os.environ["RANK"])]
+        return md.generate(mixture.denoiser(ddpm, name), METHOD, tmp_path / "out", count=4)
+
+    first, second = run_ranks(2, draw)
+    assert first == second
+    assert re.fullmatch(r"MultidriftError: ladder: rank 1 has \{'b': '\w+'\}, rank 0 has \{'a': '\w+'\}; .*", first)
+
+
 def test_ranks_of_different_versions():
     def meet():
         with joined(20.0) as world:
@@ -99,14 +110,30 @@ def test_all_ranks_hear_of_a_folder_that_will_not_do(denoiser, tmp_path):
     assert all("in which lies thesis.tex" in answer for answer in answers)
 
 
-def test_a_rendezvous_that_cannot_be_reached_is_one_line(denoiser, tmp_path, monkeypatch):
-    settings = {"RANK": 1, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rendezvous_that_cannot_be_reached_is_one_line(denoiser, tmp_path, monkeypatch, rank):
+    settings = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     for name, value in settings.items():
         monkeypatch.setenv(name, str(value))
-    with pytest.raises(
-        md.MultidriftError, match=r"rendezvous: rank 1 of 2 did not meet the others at 127.0.0.1:\d+ in 1"
-    ):
+    wanted = rf"^rendezvous: rank {rank} of 2 did not meet the others at 127.0.0.1:\d+ in 1 s \(.*\)$"
+    with pytest.raises(md.MultidriftError, match=wanted):
         md.generate(denoiser, METHOD, tmp_path / "out", count=4, timeout=1.0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rank_that_dies_while_all_meet(denoiser, tmp_path):
+    def draw():
+        with joined(20.0) as world:
+            if world.rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            agree({"seed": 0})
+
+    port = free_port()
+    ranks = [start(rank, 2, port, draw) for rank in range(2)]
+    assert ranks[0][1].poll(30)
+    assert receive(ranks[0][1]).startswith("MultidriftError: ranks: another one is gone (")
+    for child, _ in ranks:
+        child.join(10)
 
 
 def command(*arguments):
@@ -126,7 +153,10 @@ def test_the_command_on_two_ranks(tmp_path, capfd, monkeypatch):
     settings = ("--out", out, "--level", "f1", "--steps", 3, "--count", 8, "--batch-size", 2, "--shard-size", 2)
     f1 = md.Ladder.bundled("digits")["f1"]
     assert run_ranks(2, command, *settings) == [0, 0]
-    assert capfd.readouterr().err.count("8 of 8 images") == 1
+    told = capfd.readouterr().err
+    assert len(re.findall(r"8 of 8 images, \d+\.\d s \(\S+ a second\)", told)) == 1
+    assert re.search(r"f1 +│ +3", told)
+    assert re.search(r"\d+\.\d s of work by all processes; 0 failures; in \S+out\n", told)
     assert torch.equal(md.read_samples(out), md.sample(f1, md.Euler(3), count=8, batch_size=2).samples)
     assert command("--out", out, "--verify") == 0
     assert capfd.readouterr().err == "8 samples are as they were written\n"

@@ -54,11 +54,12 @@ def test_two_workers_of_a_local_ray():
     ray = pytest.importorskip("ray", reason="the extra `ray`")
     pytest.importorskip("pyarrow", reason="the extra `ray`")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
         settings = {"load": functools.partial(load, 0.5), "method": METHOD, "seed": 3, "batch_size": 8}
         ids = ray.data.range(40, override_num_blocks=4)
-        drawn = ids.map_batches(Draw, fn_constructor_kwargs=settings, batch_size=10, concurrency=2)
+        workers = ray.data.ActorPoolStrategy(size=2)
+        drawn = ids.map_batches(Draw, fn_constructor_kwargs=settings, batch_size=10, compute=workers)
         found = {row["id"]: row["sample"] for row in drawn.take_all()}
     finally:
         ray.shutdown()

@@ -134,14 +134,13 @@ def _own_device(device: str, world: World) -> str:
 
 def _report(console: Console, done: Generation) -> None:
     rate = done.count / max(done.seconds, 1e-9)
-    table = Table(
-        "level",
-        "calls per image",
-        title=f"{done.count} of {done.wanted} images, {done.seconds:.1f} s ({rate:.3g} a second)",
-    )
+    line = f"{done.count} of {done.wanted} images, {done.seconds:.1f} s ({rate:.3g} a second)"
+    console.print(line, highlight=False, soft_wrap=True)
+    table = Table("level", "calls per image")
     for name, calls in done.calls.items():
         table.add_row(name, f"{calls:g}")
     console.print(table)
     if done.metrics is not None:
         console.print(f"{done.metrics}", highlight=False)
-    console.print(f"{done.worked:.1f} s of work by all processes; {len(done.failures)} failures; in {done.folder}")
+    line = f"{done.worked:.1f} s of work by all processes; {len(done.failures)} failures; in {done.folder}"
+    console.print(line, soft_wrap=True)

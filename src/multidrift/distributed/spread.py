@@ -17,7 +17,7 @@ from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
 from multidrift.basics.types import Count, Index
 from multidrift.distributed.latency import Link, outlook
-from multidrift.distributed.world import agree
+from multidrift.distributed.world import agree, meeting
 from multidrift.drifts.drift import Drift
 from multidrift.runs.evaluator import Here
 
@@ -73,7 +73,8 @@ class Spread:
                 failure = error
                 payload[0] = 1.0
         gathered = [torch.empty_like(payload) for _ in range(size)]
-        dist.all_gather(gathered, payload, self.group)
+        with meeting():
+            dist.all_gather(gathered, payload, self.group)
         if failure is not None:
             raise failure
         failed = [number for number in working if bool(gathered[number][0] != 0)]

@@ -65,13 +65,23 @@ def joined(timeout: Positive = 300.0) -> Iterator[World]:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def meeting() -> Iterator[None]:
+    """Around what all ranks do at once: where one of them has died, the others raise MultidriftError."""
+    try:
+        yield
+    except RuntimeError as error:  # torch's errors of the network
+        raise MultidriftError(f"ranks: another one is gone ({str(error).splitlines()[0]})") from error
+
+
 @checked
 def agree(what: Mapping[str, object], group: dist.ProcessGroup | None = None) -> None:
     """Raise, on every rank alike, where a rank was asked for something else; the error names what and which rank."""
     if not dist.is_initialized() or dist.get_world_size(group) == 1:
         return
     everyone: list[object] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(everyone, dict(what), group)
+    with meeting():
+        dist.all_gather_object(everyone, dict(what), group)
     first, *others = [cast("dict[str, object]", one) for one in everyone]
     for rank, other in enumerate(others, start=1):
         differing = [name for name in {**first, **other} if first.get(name) != other.get(name)]

@@ -60,7 +60,7 @@ class Folder:
 
         Failures of earlier attempts are forgotten.
         """
-        with _written(self.path):
+        with written(self.path):
             if self.path.is_dir() and any(self.path.iterdir()):
                 self._check(settings, resume=resume)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ class Folder:
 
     def put(self, shard: Shard, write: Callable[[Path], None], record: Mapping[str, object]) -> None:
         """Have `write` fill the shard's file, put it in its place, then its record with the file's hash."""
-        with _written(self.file(shard)), self.scratch(self.ending) as fresh:
+        with written(self.file(shard)), self.scratch(self.ending) as fresh:
             write(fresh)
             digest = content_hash(fresh)
             place = self.file(shard)
@@ -118,7 +118,7 @@ class Folder:
         self._put_json("failures", shard, {"error": message})
 
     def _put_json(self, room: str, shard: Shard, values: Mapping[str, object]) -> None:
-        with _written(self.path), self.scratch() as fresh:
+        with written(self.path), self.scratch() as fresh:
             (self.path / _WORK / room).mkdir(parents=True, exist_ok=True)
             _write(fresh, values)
             os.replace(fresh, self.path / _WORK / room / f"{shard.name}.json")
@@ -145,7 +145,7 @@ class Folder:
         records = self.records()
         if len(records) < count:
             return False
-        with _written(self.path):
+        with written(self.path):
             if read_manifest(self.path)[_RESULTS] != records:
                 with self.scratch() as fresh:
                     _write(fresh, {**settings, _RESULTS: records})
@@ -179,7 +179,8 @@ def content_hash(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
+def written(path: Path) -> Iterator[None]:
+    """While `path` is written: what the system or safetensors raises on a full disk becomes one MultidriftError."""
     try:
         yield
     except (OSError, SafetensorError) as error:

@@ -20,7 +20,7 @@ from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError
 from multidrift.basics.foreign import users_code
 from multidrift.basics.types import Count, Dimensions, Index, PathLike, Positive, Seed, Takes
-from multidrift.distributed.world import World, agree, joined
+from multidrift.distributed.world import World, agree, joined, meeting
 from multidrift.drifts.model import AnyModel
 from multidrift.generation.folder import Folder
 from multidrift.generation.formats import format_named
@@ -162,7 +162,8 @@ def _begin(folder: Folder, settings: Mapping[str, object], world: World, *, resu
         except MultidriftError as raised:
             error = [str(raised)]
     if world.size > 1:
-        dist.broadcast_object_list(error)
+        with meeting():
+            dist.broadcast_object_list(error)
     if error[0] is not None:
         raise MultidriftError(str(error[0]))
 

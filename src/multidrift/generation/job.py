@@ -46,6 +46,12 @@ class Shard:
         return f"{self.first:012d}"
 
 
+def shards_of(first: int, count: int, size: int) -> tuple[Shard, ...]:
+    """Samples first … first + count − 1 cut into ranges of `size`, the last one shorter."""
+    starts = range(0, count, size)
+    return tuple(Shard(number, first + start, min(size, count - start)) for number, start in enumerate(starts))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Samples `first` … `first + count − 1` of one method on one model; arguments as `generate` says."""
@@ -80,11 +86,7 @@ class Job:
     @cached_property
     def shards(self) -> tuple[Shard, ...]:
         """The ranges of samples; they depend on the job alone, never on who works at it."""
-        size = self._size
-        starts = range(0, self.count, size)
-        return tuple(
-            Shard(number, self.first + start, min(size, self.count - start)) for number, start in enumerate(starts)
-        )
+        return shards_of(self.first, self.count, self._size)
 
     @property
     def _size(self) -> int:

@@ -18,7 +18,7 @@ from multidrift.basics.checks import Settings, check_fields
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.evaluation.features import featured
 from multidrift.evaluation.laws import KernelDistance, frechet_distance, kernel_distance
-from multidrift.generation.folder import Folder
+from multidrift.generation.folder import Folder, written
 from multidrift.generation.formats import Format, read_shard
 from multidrift.generation.job import Shard
 
@@ -107,8 +107,8 @@ class Tally:
     def landed(self, shard: Shard, samples: Tensor) -> None:
         """Keep the features of a shard that was drawn."""
         place = self._place(shard.name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.scratch() as fresh:
+        with written(place), self.folder.scratch() as fresh:
+            place.parent.mkdir(parents=True, exist_ok=True)
             save_file({"features": self.metrics.of(samples).contiguous()}, fresh)
             fresh.replace(place)
 

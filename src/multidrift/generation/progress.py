@@ -23,15 +23,17 @@ class Progress:
         self.folder, self.wanted = folder, wanted
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Bar(*columns, console=Console(stderr=True), transient=True, disable=not wanted)
-        self._task = self._bar.add_task("samples", total=job.count)
+        self._task = self._bar.add_task("samples", total=job.count, completed=self._there() if wanted else 0)
         self._looked = time.monotonic()
 
     def watch(self) -> None:
         """Look again, at most once a second."""
         if self.wanted and time.monotonic() - self._looked > _EVERY:
             self._looked = time.monotonic()
-            done = sum(cast("int", record["count"]) for record in self.folder.records().values())
-            self._bar.update(self._task, completed=done)
+            self._bar.update(self._task, completed=self._there())
+
+    def _there(self) -> int:
+        return sum(cast("int", record["count"]) for record in self.folder.records().values())
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -25,10 +25,11 @@ class Draw:
 
         ids = ray.data.range(50_000)
         drawn = ids.map_batches(Draw, fn_constructor_kwargs={"load": load, "method": md.Euler(50)}, batch_size=64,
-                                concurrency=2)
+                                compute=ray.data.ActorPoolStrategy(size=2))
 
     Sample i is that of `md.sample(model, method, …, seed=seed, first=i)`, on whichever worker and beside whichever
-    others it is drawn. Which ids are done already is for Ray's checkpoints to know (`id_column` of its
+    others it is drawn. Each worker holds a CPU of Ray's, and reading needs one more: with none left it waits for ever.
+    Which ids are done already is for Ray's checkpoints to know (`id_column` of its
     CheckpointConfig).
 
     - `load`: a function without arguments that gives the model; it is called once in each worker
