@@ -17,6 +17,7 @@ METHODS = [
     md.Picard(9, coarse="a", coarse_every=2),
     md.Euler(5),
     md.PoissonMidpoint(4, substeps=3),
+    md.Speculative(9, window=4, drafter="a+held"),
 ]
 
 
