@@ -49,7 +49,7 @@ def closed_form(dimensions: int, modes: int) -> md.Ladder:
 
 
 PROBLEMS = (
-    Problem("digits", digits, {400: 16, 100: 16, 1000: 4}),
+    Problem("digits", digits, {400: 16, 100: 16, 1000: 8}),
     Problem("2 dimensions", lambda: closed_form(2, 8), {100: 64, 400: 64, 1000: 64}),
     Problem("16 dimensions", lambda: closed_form(16, 16), {100: 64, 400: 64, 1000: 64}),
 )

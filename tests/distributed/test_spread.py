@@ -19,6 +19,7 @@ METHODS = [
     md.Speculative(12, window=4, drafter="a"),
     md.Euler(5),
     md.PoissonMidpoint(4, substeps=3),
+    md.Speculative(9, window=4, drafter="a+held"),
 ]
 
 

@@ -1,5 +1,6 @@
 """Speculative sampling: Euler where everything is accepted, samples that depend on themselves, counts, bad input."""
 
+import functools
 import math
 import warnings
 
@@ -11,6 +12,7 @@ from tests.methods.speculative.targets import ladder_for
 
 import multidrift as md
 from multidrift.drifts.costs import Costs
+from multidrift.methods.speculative.pilot import Pilot
 
 DDPM = md.schedules.ddpm()
 SDE = md.Diffusion(DDPM)
@@ -121,14 +123,59 @@ def test_adaptive_windows_waste_fewer_calls():
     assert adapted.speculation.rounds.mean() < 1.4 * wide.speculation.rounds.mean()
 
 
-@pytest.mark.parametrize("drafter", ["frozen", "low", "low+held", "gaussian+held"])
-def test_the_forecast_of_rounds_is_within_15_percent(drafter):
+FORECAST = [
+    *({"drafter": name} for name in ("frozen", "low", "low+held", "low+extrapolated", "gaussian", "gaussian+held")),
+    {"drafter": ("low+held", "middle+held")},
+    {"drafter": ("frozen", "middle")},
+    {"drafter": md.Multilevel(60, levels=("low", "middle"), calls=(60, 20))},
+    {"drafter": "top", "every": 3},
+    {"drafter": "low+held", "every": 3},
+    {"drafter": "low+held", "window": 4},
+    {"drafter": "low+held", "window": (2, 20)},
+    *({"drafter": name, "verification": "block"} for name in ("frozen", "low", "gaussian+held")),
+]
+
+
+@functools.lru_cache
+def piloted():
+    """A ladder, the grid of 60 steps, and drifts of all levels along 32 paths of 30."""
     ladder = ladder_for(SDE)
-    method = md.Speculative(120, window=20, drafter=drafter)
-    expected = method.forecast(ladder, pilot=40, count=64, seed=5)
-    measured = md.sample(ladder, method, count=100).speculation.rounds.mean()
+    levels = dict(ladder.with_gaussian())
+    times = md.Euler(60).grid_for(SDE)
+    return ladder, times, Pilot.of(SDE, levels, ladder["top"].shape, times[::2], 32, seed=5)
+
+
+@pytest.mark.filterwarnings("ignore::multidrift.PlanWarning")
+@pytest.mark.parametrize("settings", FORECAST, ids=lambda settings: str(settings)[:60])
+def test_the_forecast_of_rounds_is_within_15_percent(settings):
+    ladder, times, pilot = piloted()
+    method = md.Speculative(60, **{"window": 10} | settings)
+    expected = method.forecast_from(ladder, pilot.of_levels(*method.levels_of(ladder)), times)
+    measured = md.sample(ladder, method, count=60).speculation.rounds.mean()
     assert abs(expected.rounds - measured) < 0.15 * measured
     assert expected.method == "Speculative"
+
+
+def test_a_forecast_draws_its_own_pilot():
+    ladder, times, _ = piloted()
+    method = md.Speculative(60, window=10, drafter="low+held")
+    levels = method.levels_of(ladder)
+    pilot = Pilot.of(SDE, levels, ladder["top"].shape, times[[0, 15, 30, 44, 59]], 2, seed=3)
+    assert method.forecast(ladder, pilot=4, count=2, seed=3) == method.forecast_from(ladder, pilot, times)
+
+
+def test_the_critical_path_of_a_draft_counts_what_comes_one_after_another():
+    """Frozen: nothing; a level: its calls; a chain: rounds of its own and what it drafts in each."""
+    ladder, times, pilot = piloted()
+    ladder.costs = Costs({"low": 0.1, "middle": 0.3, "top": 1.0}, 1, "here")
+    for settings, cost in (({"drafter": "frozen"}, 0.0), ({"drafter": "low", "every": 3}, 0.4)):
+        method = md.Speculative(60, window=10, **settings)
+        found = method.forecast_from(ladder, pilot.of_levels(*method.levels_of(ladder)), times)
+        assert found.critical_path == pytest.approx(found.rounds * (1.0 + cost) / 60)
+    method = md.Speculative(60, window=10, drafter=("low+held", "middle+held"))
+    found = method.forecast_from(ladder, pilot.of_levels(*method.levels_of(ladder)), times)
+    path = md.critical_path(md.sample(ladder, method, count=1), ladder, 60)
+    assert abs(found.critical_path - path) < 0.25 * path
 
 
 @pytest.mark.parametrize("process", [md.Overdamped(2.0, preconditioner=(0.5,) * 10), md.Underdamped(4.0, friction=2.0)])
@@ -136,7 +183,7 @@ def test_rounds_are_forecast_for_langevin_dynamics_too(process):
     ladder = ladder_for(process)
     for drafter in ("frozen", "low", "low+held"):
         method = md.Speculative(50, window=10, drafter=drafter)
-        expected = method.forecast(ladder, process, count=32, seed=5)
+        expected = method.forecast(ladder, process, pilot=40, count=16, seed=5)
         measured = md.sample(ladder, method, process, count=40).speculation.rounds.mean()
         assert abs(expected.rounds - measured) < 0.15 * measured
 
@@ -244,11 +291,10 @@ def test_a_single_network_drafts_frozen_alone(mixture):
 
 def test_forecasts_of_what_cannot_be_forecast_are_refused():
     ladder = ladder_for(SDE)
-    for settings in ({"drafter": ("low", "middle")}, {"drafter": "low", "every": 2}):
-        with pytest.raises(md.MultidriftError, match="to forecast its rounds"):
-            md.Speculative(20, **settings).forecast(ladder)
     with pytest.raises(md.MultidriftError, match="pilot: got 3"):
         md.Speculative(20).forecast(ladder, pilot=3)
+    with pytest.raises(md.MultidriftError, match="steps: got 4; it takes at least 5 to forecast rounds"):
+        md.Speculative(4).forecast(ladder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert md.Speculative(20).forecast(ladder, pilot=100, count=1).rounds >= 1

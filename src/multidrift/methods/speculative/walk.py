@@ -13,21 +13,30 @@ from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import Floats
 from multidrift.basics.types import Dimensions, Four, Seed, Size
 from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import AnyModel, Model, as_model, process_for
 from multidrift.methods.method import GridMethod
 from multidrift.methods.multilevel.walk import Multilevel
-from multidrift.methods.picard.forecast import Forecast
+from multidrift.methods.picard.forecast import Forecast, cost_ratio
 from multidrift.methods.picard.front import Indices
 from multidrift.methods.picard.points import Points
 from multidrift.methods.speculative.block import Renewal
 from multidrift.methods.speculative.chains import Chain, Follow, Leaf, Verified
 from multidrift.methods.speculative.difference import Differences, Extrapolated, held_units, lag_of
 from multidrift.methods.speculative.drafters import FROZEN, Drafter, Network, Nothing, Source, Telescope
-from multidrift.methods.speculative.forecast import Pilot, assumed_rounds, drafted, forecast_rounds, known_shape
+from multidrift.methods.speculative.forecast import (
+    assumed_rounds,
+    cost_of_draft,
+    drafted,
+    forecast_rounds,
+    known_shape,
+)
+from multidrift.methods.speculative.pilot import Pilot
 from multidrift.processes.process import Process
+from multidrift.runs.plan import coefficients
 from multidrift.runs.result import Speculation, State
 from multidrift.runs.run import Run
 from multidrift.runs.transitions import StepNoise, Transition
@@ -99,8 +108,11 @@ class Speculative(GridMethod):
         """Those that have names, the one that goes ahead first."""
         if isinstance(self.drafter, Multilevel):
             return ()
-        listed = (self.drafter,) if isinstance(self.drafter, str) else cast("tuple[str, ...]", self.drafter)
-        return tuple(Drafter.of(name) for name in listed)
+        return tuple(Drafter.of(name) for name in self._names)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (self.drafter,) if isinstance(self.drafter, str) else cast("tuple[str, ...]", self.drafter)
 
     def levels_of(self, model: Model) -> dict[str, Drift]:
         """The drafters' levels and the top one."""
@@ -133,31 +145,46 @@ class Speculative(GridMethod):
         self,
         model: AnyModel,
         process: Process | None = None,
-        pilot: Four = 40,
+        pilot: Four = 100,
         count: Size = 4,
         seed: Seed = 0,
         shape: Dimensions | None = None,
     ) -> Forecast:
         """The rounds that a run is expected to take, and its critical path, from a pilot of so many steps and paths.
 
-        It costs `pilot`·`count` calls of the top level and of the drafter's. Of one drafter by name; an adaptive window
-        is taken to be its largest. Raises MultidriftError on other drafters and on pilots of less than 4 steps.
+        It costs `pilot`·`count` calls of the top level and of each drafter's. An adaptive window is taken to be its
+        largest. Raises MultidriftError on pilots of less than 4 steps.
         """
         model = as_model(model)
         process = process_for(model, process)
         method = self.for_model(model, process)
         levels = method.levels_of(model)
-        single = len(self.drafters) == 1 and self.every == 1 and self.verification == "step"
-        takes = "one by name, called at every step and verified step by step, to forecast its rounds"
-        require(single, "drafter", self.drafter, takes)
         times = method.grid_for(process)
+        require(len(times) > 4, "steps", method.number_of_evaluations, "at least 5 to forecast rounds")
         few = min(pilot, len(times) - 1)
         chosen = np.unique(np.linspace(0, len(times) - 1, few + 1).round().astype(np.intp))
         paths = Pilot.of(
             process, levels, known_shape(levels, None if shape is None else tuple(shape)), times[chosen], count, seed
         )
-        rounds = round(float(forecast_rounds(self.drafters[0], self.most, paths, times).mean()))
-        return drafted(model, self.number_of_evaluations, str(self.drafter), rounds, self.most)
+        return method.forecast_from(model, paths, times)
+
+    def forecast_from(self, model: Model, pilot: Pilot, times: Floats) -> Forecast:
+        """The forecast of a run along these times, from a pilot's drifts."""
+        names, every = list(pilot.drifts), self.every
+        if isinstance(self.drafter, Multilevel):
+            factors = coefficients(self._telescope_weights(self.levels_of(model), pilot.process, times))
+            squares, name = pilot.squares_of_sum(factors, times), "Multilevel"
+            called = (factors != 0).mean(axis=0) @ [cost_ratio(model, level) for level in names[:-1]]
+            calls, cost = self.most, self.most * float(called)
+        else:
+            last, name = self.drafters[-1], " for ".join(self._names)
+            own = pilot.of_levels(*((last.level,) if last.level not in (None, names[-1]) else ()), names[-1])
+            squares = own.squares_every(last, times, self.most, every if len(self.drafters) == 1 else 1)
+            calls = 0 if self.drafters[0].level is None else -(-self.most // every)
+            cost = cost_of_draft(model, self.drafters, pilot, times, self.most, every)
+        kind = {"blind": self.drafter == FROZEN, "blocks": self.verification == "block"}
+        rounds = round(float(forecast_rounds(squares, pilot, times, self.most, **kind).mean()))
+        return drafted(self.number_of_evaluations, name, rounds, calls, cost, every)
 
     def expected_calls(self, model: Model) -> dict[str, float]:
         """A guess: whole windows, in as many rounds as `md.forecasts` assumes of a drafter of this kind."""
@@ -235,10 +262,15 @@ class Speculative(GridMethod):
 
     def _telescope(self, run: Run) -> Telescope:
         """Multilevel's estimate on the plan of seed 0."""
+        levels = {name: run.evaluator.levels[name] for name in run.levels}
+        return Telescope(tuple(run.levels[:-1]), self._telescope_weights(levels, run.process, run.times))
+
+    def _telescope_weights(self, levels: Mapping[str, Drift], process: Process, times: Floats) -> Floats:
+        """Of that plan [N, levels below the top one]."""
         assert isinstance(self.drafter, Multilevel)
-        names = tuple(run.levels[:-1])
-        ladder = Ladder([run.evaluator.levels[name] for name in names], names)
-        return Telescope(names, self.drafter.weight_table(ladder, run.process, run.times, 0, (0,))[0])
+        *names, _ = levels
+        ladder = Ladder([levels[name] for name in names], tuple(names))
+        return np.asarray(self.drafter.weight_table(ladder, process, times, 0, (0,))[0])
 
     @property
     def most(self) -> int:
