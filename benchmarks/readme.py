@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import grids, overview, theorem
+from benchmarks import grids, overview, plans, theorem
+from benchmarks.frontier import report as frontier_report
 from benchmarks.langevin import report as langevin_report
 from benchmarks.multilevel import problems_report
 from benchmarks.multilevel import report as multilevel_report
@@ -94,6 +95,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     **langevin_report.SECTIONS,
     **grids.SECTIONS,
     **theorem.SECTIONS,
+    **plans.SECTIONS,
+    **frontier_report.SECTIONS,
 }
 
 
@@ -123,6 +126,7 @@ def main(
     langevin_report.plot()
     poisson_report.plot(ROOT / "docs" / "poisson.png")
     parallel_report.plot(ROOT / "docs" / "picard.png")
+    frontier_report.plot(ROOT / "docs" / "frontier.png")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch import Tensor
 from multidrift.basics.files import write_whole
 from multidrift.drifts.ladder import Ladder
 from multidrift.methods.multistep import Multistep
-from multidrift.planning.auto import Choice, auto
+from multidrift.planning.auto import Choice, auto_each
 from multidrift.planning.calibration import Calibration
 from multidrift.planning.trial import Measured
 from multidrift.planning.worth import worth
@@ -48,8 +48,8 @@ def find_out(
     ladder: Ladder, process: Process, calibration: Calibration, budgets: Sequence[float], samples: int
 ) -> Findings:
     """Ask `md.auto` at every budget, comparing on so many samples."""
-    choices = {calls: auto(ladder, process, calls=calls, calibration=calibration, samples=samples) for calls in budgets}
-    return Findings(ladder, process, calibration, choices)
+    choices = auto_each(ladder, process, calibration, budgets, samples=samples)
+    return Findings(ladder, process, calibration, dict(zip(budgets, choices, strict=True)))
 
 
 def write_page(findings: Findings, path: Path, title: str, command: str) -> None:
