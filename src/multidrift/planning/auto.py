@@ -92,8 +92,7 @@ def auto(
     if calibration is None:
         calibration = calibrate(ladder, process, 64 if batch is None else batch)
     else:
-        here = machine_name(ladder[ladder.top].device or torch.device("cpu")) if calibration.spread else None
-        calibration.check(ladder, process, batch=batch, machine=here, force=force)
+        _check_calibration(calibration, ladder, process, batch, force=force)
     search = _Search(ladder, process, calibration, quality, features, samples, reference_steps, seed)
     if what == "error":
         return search.reach(value)
@@ -119,6 +118,9 @@ def auto_each(
 ) -> Iterator[Choice]:
     """What `auto` chooses for each of several budgets in calls of the top level, against one reference: the finest."""
     _check(quality, samples)
+    _check_calibration(calibration, ladder, process, None, force=False)
+    for number in calls:
+        require(number >= 1, "calls", number, f"at least one call of {ladder.top}")
     steps = reference_steps or _fine(max(calls))
     search = _Search(ladder, process, calibration, quality, features, samples, steps, seed)
     for number in calls:
@@ -128,6 +130,14 @@ def auto_each(
 def _check(quality: Quality, samples: int) -> None:
     require(quality in ("path", "law"), "quality", quality, "'path' or 'law'")
     require(type(samples) is int and samples >= 4, "samples", samples, "an integer of at least 4")
+
+
+def _check_calibration(
+    calibration: Calibration, ladder: Ladder, process: Process, batch: int | None, *, force: bool
+) -> None:
+    """Refuse one of something else; where its costs were given, and not measured, it is of no machine."""
+    here = machine_name(ladder[ladder.top].device or torch.device("cpu")) if calibration.spread else None
+    calibration.check(ladder, process, batch=batch, machine=here, force=force)
 
 
 def _fine(calls: float) -> int:
