@@ -9,6 +9,7 @@ import numpy as np
 from multidrift.planning.calibration import Calibration
 
 _STEPS = 100  # of the grid that acceptance is shown for
+_DECADE = 10.0
 
 
 def calibration_plots(found: Calibration) -> dict[str, dict[str, object]]:
@@ -49,7 +50,7 @@ def calibration_plots(found: Calibration) -> dict[str, dict[str, object]]:
             {"type": "scatter", "x": steps[1:].tolist(), "y": found.acceptance(name, steps).tolist(), "name": name}
             for name in names[:-1]
         ]
-        title = f"Share of drafted steps that are accepted, at {_STEPS} equal steps"
+        title = f"Accepted drafts, at {_STEPS} equal steps"
         plots["acceptance"] = figure(data, title, "noise level λ", "probability")
     return plots
 
@@ -60,6 +61,10 @@ def figure(
     """Data and layout as plotly takes them; `logarithmic`: the letters of the axes that are."""
 
     def axis(name: str, label: str) -> dict[str, object]:
-        return {"title": {"text": label}, "type": "log" if name in logarithmic else "linear"}
+        if name not in logarithmic:
+            return {"title": {"text": label}, "type": "linear"}
+        values = np.concatenate([np.asarray(trace[name], dtype=np.float64) for trace in data])
+        wide = len(values) and values.max() > _DECADE * values.min()  # marked at 1, 2 and 5; else as plotly finds best
+        return {"title": {"text": label}, "type": "log", **({"dtick": "D2"} if wide else {})}
 
     return {"data": list(data), "layout": {"title": {"text": title}, "xaxis": axis("x", x), "yaxis": axis("y", y)}}
