@@ -69,7 +69,7 @@ def test_cost_at_equal_error_and_its_interval():
 
 
 def test_a_choice_by_distances_survives_what_misleads_one_by_squares():
-    """Ten times nearer on all images but one: where that one is among the 32, in a quarter of the draws, squares err."""
+    """Ten times nearer on all images but one: where it is among the 32, a quarter of the draws, squares err."""
     near, even = np.full(128, 1e-4), np.full(128, 1e-3)
     near[0] = 0.05
     by_square, by_distance = (report._picked([near, even], 32, 200, root=root) for root in (False, True))

@@ -1,8 +1,8 @@
 """Error against seconds over all methods on the bundled ladder: what benchmarks.multilevel lacks, and md.auto.
 
-    python -m benchmarks.frontier --part switches --process ode --references FOLDER   # ten minutes on one core
-    python -m benchmarks.frontier --part auto --process ode --references FOLDER       # ten minutes
-    python -m benchmarks.frontier --part auto-law --process ode                       # what auto chooses by the law
+    python -m benchmarks.frontier --references FOLDER    # an hour and a half on an idle core; goes on where it stopped
+    python -m benchmarks.frontier --part auto --process ode --references FOLDER       # a part of it: ten minutes
+    python -m benchmarks.frontier.timing                 # predicted and measured seconds: five minutes, two idle cores
 
 Starts, noise, images, references and the form of an entry are those of benchmarks.multilevel, whose records hold the
 solvers of diffusers and the methods of this package: the frontier is read from both. Here are ladder peers (see
@@ -16,6 +16,7 @@ from __future__ import annotations
 import statistics
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import torch
@@ -37,10 +38,32 @@ from multidrift.planning.auto import Choice, auto_each
 
 BUDGETS = (5, 8, 10, 15, 20, 30)
 LAW_BUDGETS = (5, 10)
-PARTS = ("switches", "auto", "auto-law")
+PARTS = ("settings", "switches", "auto", "auto-law")
+FILLED = {  # of these families what benchmarks.multilevel has no record of
+    "sde": ("Euler f5, linspace", "LadderMultistep f5", "LadderMultistep gaussian+f5"),
+    "ode": ("Euler f5, linspace", "LadderMultistep gaussian+f5"),
+}
 ALL_SHARES = 10  # the budget at which every share of a switch is measured; elsewhere the best one there
 REFERENCE_STEPS = 240  # of auto's own reference, the same at every budget
 CONSOLE = Console(stderr=True)
+
+
+def fill(ladder: md.Ladder, name: str, header: dict[str, object], references: Path) -> None:
+    """Settings of benchmarks.multilevel that are in no record, at these budgets."""
+    for part in dict.fromkeys(f.part for f in FAMILIES if f.label in FILLED[name]):
+        there = {(e["label"], e["budget"]) for e in results(f"multilevel-{name}-{part}")["entries"]}
+        record = Record(f"frontier-{name}-{part}", header, compact=True)
+        record.resume()
+        there |= {(e["label"], e["budget"]) for e in record.entries}
+        wanted = [
+            f"{f.label}, {budget} calls"
+            for f in FAMILIES
+            if f.part == part and f.label in FILLED[name] and f.eta in (None, multilevel.ETAS[name])
+            for budget in BUDGETS
+            if (f.label, budget) not in there
+        ]
+        if wanted:
+            multilevel.Bench(ladder, name, record, references, wanted).run(part, again=False)
 
 
 def measure_switches(bench: multilevel.Bench) -> None:
@@ -159,16 +182,27 @@ def main(
     run: Annotated[bool, typer.Option(help="Run what needs the reference, and not only auto's choice.")] = True,
 ) -> None:
     """Measure what is in no record yet."""
+    with TemporaryDirectory() as folder:  # one reference for all parts
+        _measure(part or list(PARTS), process, references or Path(folder), samples, threads, run=run)
+
+
+def _measure(
+    parts: list[str], processes: list[str], references: Path, samples: int, threads: int, *, run: bool
+) -> None:
+    """The parts, process by process."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
     ladder = multilevel.digits("cpu")
     assert ladder.costs is not None
-    for one in part or PARTS:
+    for one in parts:
         require(one in PARTS, "part", one, ", ".join(PARTS))
-        for which in process:
+        for which in processes:
             steps = multilevel.REFERENCES[which].number_of_evaluations
             header: dict[str, object] = {"benchmark": "frontier", "machine": machine("cpu"), "count": 128}
             header |= {"reference_steps": steps, "costs_of_calls": dict(ladder.costs.seconds)}
+            if one == "settings":
+                fill(ladder, which, header, references)
+                continue
             record = Record(f"frontier-{which}-{one}", header, compact=True)
             record.resume()
             if one == "auto":
