@@ -156,12 +156,25 @@ def test_one_sample_far_off_does_not_decide(smooth):
     assert ranked[0].error > ranked[1].error
 
 
-def test_several_budgets_share_one_reference(smooth):
+def test_several_budgets_share_one_reference(smooth, monkeypatch):
+    """Each choice is that of md.auto, and no sample of the reference (77 steps, as no candidate has) is run twice."""
     ladder, process, calibration = smooth
-    settings = {"samples": 4, "reference_steps": 24}
-    both = list(auto_each(ladder, process, calibration, (2.0, 4.0), **settings))
+    settings = {"samples": 4, "reference_steps": 77}
     alone = [md.auto(ladder, process, calls=n, calibration=calibration, **settings) for n in (2, 4)]
+    run, fine = Judge.run, []
+
+    def counted(judge, method, count, plan_seed=0, first=0):
+        if method.number_of_evaluations == 77:
+            fine.append((judge.seed, first, count))
+        return run(judge, method, count, plan_seed, first)
+
+    monkeypatch.setattr(Judge, "run", counted)
+    both = list(auto_each(ladder, process, calibration, (2.0, 4.0), **settings))
     assert [c.reason for c in both] == [c.reason for c in alone]
+    assert len(fine) == 2  # one to choose with, one to validate on
+    for calls, other in (((0.5, 2.0), process), ((2.0,), md.Diffusion(process.schedule, SDE))):
+        with pytest.raises(md.MultidriftError, match="calls: got 0.5|eta = 0.0, not 1.0"):
+            list(auto_each(ladder, other, calibration, calls, **settings))
 
 
 @pytest.mark.parametrize("eta", [0.0, SDE])
