@@ -4,7 +4,9 @@ from importlib.util import find_spec
 
 import typer
 
-from benchmarks import grids, ladder, noise, theorem
+from benchmarks import grids, ladder, noise, plans, theorem
+from benchmarks.frontier import measure as frontier
+from benchmarks.frontier import timing as frontier_timing
 from benchmarks.langevin import measure as langevin
 from benchmarks.multilevel import measure as multilevel
 from benchmarks.overhead import measure as overhead
@@ -23,6 +25,9 @@ def main() -> None:
     ladder.main()
     theorem.main()
     multilevel.main()
+    frontier.main()
+    frontier_timing.main()
+    plans.main()
     substeps.main()
     langevin.main(peers=all(find_spec(name) for name in ("jax", "diffrax", "blackjax")))
     poisson_order.main()

@@ -14,7 +14,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks import grids, overview, theorem
+from benchmarks import grids, overview, plans, theorem
+from benchmarks.frontier import report as frontier_report
 from benchmarks.langevin import report as langevin_report
 from benchmarks.multilevel import problems_report
 from benchmarks.multilevel import report as multilevel_report
@@ -100,6 +101,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     **grids.SECTIONS,
     **theorem.SECTIONS,
     **scale_report.SECTIONS,
+    **plans.SECTIONS,
+    **frontier_report.SECTIONS,
 }
 
 
@@ -129,6 +132,7 @@ def main(
     langevin_report.plot()
     poisson_report.plot(ROOT / "docs" / "poisson.png")
     parallel_report.plot(ROOT / "docs" / "picard.png")
+    frontier_report.plot(ROOT / "docs" / "frontier.png")
 
 
 if __name__ == "__main__":

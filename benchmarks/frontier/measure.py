@@ -1,147 +1,218 @@
-"""Error against seconds over all methods on the bundled ladder: ours, diffusers' solvers, ladder peers, auto.
+"""Error against seconds over all methods on the bundled ladder: what benchmarks.multilevel lacks, and md.auto.
 
-    python -m benchmarks.frontier                                # 128 images, six budgets: hours on two cores
-    python -m benchmarks.frontier --count 8 --budgets 6 --small  # a trial of minutes; says nothing but that it runs
+    python -m benchmarks.frontier --references FOLDER    # an hour and a half on an idle core; goes on where it stopped
+    python -m benchmarks.frontier --part auto --process ode --references FOLDER       # a part of it: ten minutes
+    python -m benchmarks.frontier.timing                 # predicted and measured seconds: five minutes, two idle cores
 
-Every run starts from the same noises (seed 0) and reads the same Brownian paths. Path error: squared distance to a
-fine run of f5. Law: kernel and Fréchet distance of the digits' features to those of as many samples of a fine run of
-other noise. Seconds are calls times the ladder's costs, which `md.Ladder.measured` takes on an idle machine; budgets
-are calls of f5. `md.auto` is asked at every budget with noise of its own, and measured as all others are.
+Starts, noise, images, references and the form of an entry are those of benchmarks.multilevel, whose records hold the
+solvers of diffusers and the methods of this package: the frontier is read from both. Here are ladder peers (see
+`peers`) and what `md.auto` chooses at each budget, with noise of its own; the error of its choice is then measured on
+the images of all others, which it has not seen, or taken from those records where they have that very method. Budgets
+are calls of f5, cheap calls are paid for by the ladder's costs, which `md.Ladder.measured` took on an idle machine.
 """
 
 from __future__ import annotations
 
+import statistics
 import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
-from torch import Tensor
 
 import multidrift as md
-from benchmarks.frontier.peers import switches
-from benchmarks.peers import FOUR_SPACINGS, Peer, run_peer
+from benchmarks.frontier.peers import Switch, switches
+from benchmarks.multilevel import measure as multilevel
+from benchmarks.multilevel.families import FAMILIES
+from benchmarks.peers import Peer
 from benchmarks.record import Record, machine
-from multidrift.drifts.ladder import Ladder
+from benchmarks.tables import Entry, results
+from multidrift.basics.errors import require
 from multidrift.evaluation.coupled import squared_distances
 from multidrift.evaluation.features import digit_features
-from multidrift.evaluation.laws import frechet_distance, kernel_distance
-from multidrift.planning.candidates import candidates
+from multidrift.methods.method import Method
+from multidrift.planning.auto import Choice, auto_each
 
-NAME = "frontier"
-BATCH = 64
-ETAS = {"sde": 1.0, "ode": 0.0}
-PEERS = {
-    1.0: {"sde-dpm": "SDE-DPM-Solver++(2M)", "sa": "SA-Solver"},
-    0.0: {"dpm": "DPM-Solver++(2M)", "unipc": "UniPC"},
+BUDGETS = (5, 8, 10, 15, 20, 30)
+LAW_BUDGETS = (5, 10)
+PARTS = ("settings", "switches", "auto", "auto-law")
+FILLED = {  # of these families what benchmarks.multilevel has no record of
+    "sde": ("Euler f5, linspace", "LadderMultistep f5", "LadderMultistep gaussian+f5"),
+    "ode": ("Euler f5, linspace", "LadderMultistep gaussian+f5"),
 }
-BUDGETS = "5,8,12,20,30,50"
-_OTHER_NOISE = 1 << 32  # seed of the law's reference
-_COMPARED = 64  # samples that auto compares its last candidates on
+ALL_SHARES = 10  # the budget at which every share of a switch is measured; elsewhere the best one there
+REFERENCE_STEPS = 240  # of auto's own reference, the same at every budget
+CONSOLE = Console(stderr=True)
 
 
-class Bench:
-    """One process: its references, and every setting measured against them."""
+def fill(ladder: md.Ladder, name: str, header: dict[str, object], references: Path) -> None:
+    """Settings of benchmarks.multilevel that are in no record, at these budgets."""
+    for part in dict.fromkeys(f.part for f in FAMILIES if f.label in FILLED[name]):
+        there = {(e["label"], e["budget"]) for e in results(f"multilevel-{name}-{part}")["entries"]}
+        record = Record(f"frontier-{name}-{part}", header, compact=True)
+        record.resume()
+        there |= {(e["label"], e["budget"]) for e in record.entries}
+        wanted = [
+            f"{f.label}, {budget} calls"
+            for f in FAMILIES
+            if f.part == part and f.label in FILLED[name] and f.eta in (None, multilevel.ETAS[name])
+            for budget in BUDGETS
+            if (f.label, budget) not in there
+        ]
+        if wanted:
+            multilevel.Bench(ladder, name, record, references, wanted).run(part, again=False)
 
-    def __init__(self, ladder: Ladder, name: str, record: Record, count: int, reference_steps: int) -> None:
-        self.ladder, self.name, self.record, self.count = ladder, name, record, count
-        self.process = md.Diffusion(ladder.schedule, ETAS[name])
-        fine = md.Multistep(reference_steps, "blend")
-        result = md.sample(ladder, fine, self.process, count=count, batch_size=BATCH, save=reference_steps)
-        self.reference, self.start = result.samples, result.trajectory[0]
-        other = md.sample(ladder, fine, self.process, count=count, batch_size=BATCH, seed=_OTHER_NOISE)
-        self.features = digit_features(other.samples)
 
-    def keep(self, family: str, label: str, budget: float, price: float, samples: Tensor, **more: object) -> None:
-        """One entry: path errors of each image, and the distances of the law."""
-        errors, found = squared_distances(samples, self.reference), digit_features(samples)
-        law = kernel_distance(found, self.features)
-        entry: dict[str, object] = {
-            "process": self.name, "family": family, "label": label, "budget": budget, "price": price,
-            "errors": [float(f"{e:.4g}") for e in errors.tolist()],
-            "kernel": [law.value, law.standard_error], "frechet": frechet_distance(found, self.features),
-        }  # fmt: skip
-        self.record.add(entry | more)
+def measure_switches(bench: multilevel.Bench) -> None:
+    """Every switch at one budget, and each kind's best share at the others."""
+    best: dict[str, tuple[float, Switch]] = {}
+    for switch in switches():
+        mean = statistics.fmean(_measured(bench, switch, ALL_SHARES)["errors"][0])
+        best[switch.kind] = min(best.get(switch.kind, (mean, switch)), (mean, switch), key=lambda pair: pair[0])
+    for _, switch in best.values():
+        for budget in BUDGETS:
+            _measured(bench, switch, budget)
 
-    def ours(self, budget: float, calibration: md.Calibration) -> None:
-        """All that `md.auto` would try, each measured."""
-        one = calibration.cost(self.ladder.top) / calibration.batch
-        for candidate in candidates(self.ladder, self.process, calibration, budget * one, "law"):
-            result = md.sample(
-                self.ladder, candidate.method, self.process, count=self.count, batch_size=BATCH, progress=False
-            )
-            self.keep(candidate.kind, candidate.label, budget, candidate.seconds / one, result.samples)
 
-    def peers(self, budget: float, *, small: bool) -> None:
-        """Solvers of diffusers on f5 with four grids, DDPM or DDIM (Euler on its own grid), and switches."""
-        for kind, name in PEERS[self.process.eta].items():
-            for spacing in ("linspace",) if small else FOUR_SPACINGS:
-                peer = Peer(f"diffusers {name}, {spacing}", kind, spacing)
-                samples = run_peer(peer, self.ladder["f5"], self.start, int(budget), seed=0, batch_size=BATCH)
-                self.keep("peer", peer.label, budget, float(int(budget)), samples)
-        chain = md.Euler(int(budget), "trailing", integer=True)
-        samples = md.sample(self.ladder, chain, self.process, count=self.count, batch_size=BATCH).samples
-        name = "DDPM" if self.process.eta else "DDIM"
-        self.keep("peer", f"{name} f5, trailing", budget, float(int(budget)), samples)
-        seconds = self.ladder.costs.seconds
-        for switch in switches(self.ladder)[:: 12 if small else 1]:
-            steps = switch.steps(self.ladder, budget)
-            price = steps * (switch.share * seconds[switch.small] / seconds["f5"] + 1.0 - switch.share)
-            result = switch.run(self.ladder, self.process, steps, self.count, BATCH)
-            self.keep("ladder peer", switch.label, budget, price, result.samples)
+def _measured(bench: multilevel.Bench, switch: Switch, budget: int) -> Entry:
+    """The entry of a switch at a budget: from the record, or measured now."""
+    for known in bench.record.entries:
+        if (known["label"], known["budget"]) == (switch.label, budget):
+            return known
+    eta = bench.process.eta
+    steps = switch.steps(bench.ladder, budget)
+    samples = switch.run(bench.ladder, bench.start, eta, steps, multilevel.BATCH)
+    errors = squared_distances(samples, bench.reference)
+    entry: Entry = {
+        "eta": eta, "family": "switch", "label": switch.label, "budget": budget, "steps": steps,
+        "calls": switch.calls(steps), "errors": [_rounded(errors)],
+    }  # fmt: skip
+    bench.record.add(entry)
+    CONSOLE.print(f"{bench.name} {switch.label} {budget}: mean {errors.mean():.5f}, median {errors.median():.5f}")
+    return entry
 
-    def auto(self, budget: float, calibration: md.Calibration, compared: int) -> None:
-        """What `md.auto` chooses for the path, beside what it predicted."""
-        choice = md.auto(self.ladder, self.process, calls=budget, calibration=calibration, samples=compared)
-        result = md.sample(self.ladder, choice.method, self.process, count=self.count, batch_size=BATCH)
-        one = calibration.cost(self.ladder.top) / calibration.batch
-        self.keep(
-            "auto", "md.auto, path", budget, choice.seconds / one, result.samples,
-            predicted=choice.error, predicted_seconds=choice.seconds, measured_seconds=result.seconds / self.count,
-            reason=choice.reason,
-        )  # fmt: skip
+
+def choose(ladder: md.Ladder, name: str, record: Record, samples: int) -> None:
+    """What md.auto chooses for the path at every budget, beside what it predicts of it."""
+    process = md.Diffusion(ladder.schedule, multilevel.ETAS[name])
+    wanted = [float(b) for b in BUDGETS if b not in {e["budget"] for e in record.entries}]
+    calibration = _calibrated(ladder, process)
+    found = auto_each(ladder, process, calibration, wanted, samples=samples, reference_steps=REFERENCE_STEPS)
+    for budget, choice in zip(wanted, found, strict=True):
+        record.add(_chosen(choice, ladder, process, int(budget)))
+        CONSOLE.print(f"{name}: {choice.reason}", highlight=False)
+
+
+def _calibrated(ladder: md.Ladder, process: md.Diffusion) -> md.Calibration:
+    return md.calibrate(ladder, process, costs=ladder.costs, paths=8)
+
+
+def _chosen(choice: Choice, ladder: md.Ladder, process: md.Diffusion, budget: int) -> Entry:
+    """An entry of a choice, its error not measured yet: the label is that of the candidate."""
+    calls = choice.method.for_model(ladder, process).expected_calls(ladder)
+    label = next(m.candidate.label for m in choice.tried if m.candidate.method is choice.method)
+    return {
+        "eta": process.eta, "family": "auto", "label": label, "budget": budget,
+        "steps": choice.method.number_of_evaluations, "calls": calls,
+        "method": _settings(choice.method, ladder, process),
+        "predicted": choice.error, "standard_error": choice.standard_error, "seconds": choice.seconds,
+        "tried": len(choice.tried), "reason": choice.reason,
+    }  # fmt: skip
+
+
+def _settings(method: Method, ladder: md.Ladder, process: md.Diffusion) -> dict[str, object]:
+    """A method as plain values, all defaults decided; the ladder's own coefficients left out."""
+    values = method.for_model(ladder, process).to_dict()
+    return {key: value for key, value in values.items() if key != "covariance"}
+
+
+def known_errors(ladder: md.Ladder, process: md.Diffusion, entry: Entry) -> list[list[float]] | None:
+    """The errors of the same method in the records of benchmarks.multilevel; None where it is in none."""
+    name = next(name for name, eta in multilevel.ETAS.items() if eta == process.eta)
+    for family in FAMILIES:
+        if family.eta not in (None, process.eta) or entry["budget"] not in family.budgets or family.part == "peers":
+            continue
+        method = family.make(ladder, int(str(entry["budget"])))
+        if isinstance(method, Peer) or _settings(method, ladder, process) != entry["method"]:
+            continue
+        for kept in results(f"multilevel-{name}-{family.part}")["entries"]:
+            if (kept["label"], kept["budget"]) == (family.label, entry["budget"]):
+                return kept["errors"]
+    return None
+
+
+def measure_choices(bench: multilevel.Bench) -> None:
+    """The error of each choice on the images of all others, where it is not known yet."""
+    for entry in list(bench.record.entries):
+        if "errors" in entry:
+            continue
+        method = md.method_from_dict(entry["method"])
+        errors = squared_distances(bench.sample(method).samples, bench.reference)
+        bench.record.add(entry | {"errors": [_rounded(errors)]})
+        CONSOLE.print(f"{bench.name} auto {entry['budget']}: mean {errors.mean():.5f}, predicted {entry['predicted']}")
+
+
+def choose_by_law(ladder: md.Ladder, name: str, record: Record) -> None:
+    """What md.auto chooses for the law of digits' features."""
+    process = md.Diffusion(ladder.schedule, multilevel.ETAS[name])
+    wanted = [float(b) for b in LAW_BUDGETS if b not in {e["budget"] for e in record.entries}]
+    found = auto_each(
+        ladder, process, _calibrated(ladder, process), wanted, quality="law", features=digit_features, samples=128,
+        reference_steps=100,
+    )  # fmt: skip
+    for budget, choice in zip(wanted, found, strict=True):
+        record.add(_chosen(choice, ladder, process, int(budget)))
+        CONSOLE.print(f"{name}: {choice.reason}", highlight=False)
+
+
+def _rounded(errors: torch.Tensor) -> list[float]:
+    return [float(f"{e:.4g}") for e in errors.tolist()]
 
 
 def main(
-    count: Annotated[int, typer.Option(help="Images, at least 3; 128 and more for figures.")] = 128,
-    budgets: Annotated[str, typer.Option(help="Budgets, in calls of f5.")] = BUDGETS,
-    reference_steps: Annotated[int, typer.Option(help="Steps of the references.")] = 400,
-    process: Annotated[str, typer.Option(help="sde, ode or both.")] = "both",
+    part: Annotated[list[str] | None, typer.Option(help=f"{', '.join(PARTS)}; all by default.")] = None,
+    process: Annotated[list[str], typer.Option(help="sde (η = 1), ode (η = 0).")] = ["sde", "ode"],  # noqa: B006
+    references: Annotated[Path | None, typer.Option(help="Folder of the references of benchmarks.multilevel.")] = None,
+    samples: Annotated[int, typer.Option(help="That auto compares its last candidates on.")] = 32,
+    threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 1,
     *,
-    small: Annotated[bool, typer.Option(help="Fewer peers and a rough calibration: a trial.")] = False,
-    measured: Annotated[bool, typer.Option(help="Measure costs here, in place of the ladder's own.")] = False,
+    run: Annotated[bool, typer.Option(help="Run what needs the reference, and not only auto's choice.")] = True,
 ) -> None:
-    """Measure every method at every budget."""
+    """Measure what is in no record yet."""
+    with TemporaryDirectory() as folder:  # one reference for all parts
+        _measure(part or list(PARTS), process, references or Path(folder), samples, threads, run=run)
+
+
+def _measure(
+    parts: list[str], processes: list[str], references: Path, samples: int, threads: int, *, run: bool
+) -> None:
+    """The parts, process by process."""
     warnings.simplefilter("ignore")
-    console = Console(stderr=True)
-    ladder = md.Ladder.bundled("digits")
-    ladder = ladder.measured(BATCH) if measured else ladder
-    header = {"benchmark": NAME, "machine": machine("cpu"), "count": count, "reference_steps": reference_steps}
-    record = Record(f"{NAME}-trial" if small else NAME, header | {"seconds": dict(ladder.costs.seconds)}, compact=True)
-    for name in ETAS if process == "both" else (process,):
-        bench = Bench(ladder, name, record, count, reference_steps)
-        paths, steps = (4, 8) if small else (16, 24)
-        calibration = md.calibrate(ladder, bench.process, costs=ladder.costs, paths=paths, steps=steps)
-        for budget in (float(number) for number in budgets.split(",")):
-            bench.ours(budget, calibration)
-            bench.peers(budget, small=small)
-            bench.auto(budget, calibration, 4 if small else _COMPARED)
-            console.print(f"{name}, {budget:g} calls: done")
-    console.print(summary(record))
-
-
-def summary(record: Record) -> str:
-    """At each budget the best of ours, of the peers and auto by mean path error, with their medians."""
-    lines = []
-    for name, budget in dict.fromkeys((e["process"], e["budget"]) for e in record.entries):
-        there = [e for e in record.entries if (e["process"], e["budget"]) == (name, budget)]
-        for families in (("top", "level", "ladder"), ("peer", "ladder peer"), ("auto",)):
-            among = [e for e in there if e["family"] in families]
-            best = min(among, key=lambda e: torch.tensor(e["errors"]).mean(), default=None)
-            if best is not None:
-                errors = torch.tensor(best["errors"])
-                lines.append(
-                    f"{name} {budget:g}: {best['label']}: mean {errors.mean():.4f}, median {errors.median():.4f}"
-                )
-    return "\n".join(lines)
+    torch.set_num_threads(threads)
+    ladder = multilevel.digits("cpu")
+    assert ladder.costs is not None
+    for one in parts:
+        require(one in PARTS, "part", one, ", ".join(PARTS))
+        for which in processes:
+            steps = multilevel.REFERENCES[which].number_of_evaluations
+            header: dict[str, object] = {"benchmark": "frontier", "machine": machine("cpu"), "count": 128}
+            header |= {"reference_steps": steps, "costs_of_calls": dict(ladder.costs.seconds)}
+            if one == "settings":
+                fill(ladder, which, header, references)
+                continue
+            record = Record(f"frontier-{which}-{one}", header, compact=True)
+            record.resume()
+            if one == "auto":
+                choose(ladder, which, record, samples)
+                diffusion = md.Diffusion(ladder.schedule, multilevel.ETAS[which])
+                for entry in [e for e in record.entries if "errors" not in e]:
+                    errors = known_errors(ladder, diffusion, entry)
+                    record.add(entry if errors is None else entry | {"errors": errors, "from_record": True})
+            if one == "auto-law":
+                choose_by_law(ladder, which, record)
+            elif one == "switches" or (run and any("errors" not in e for e in record.entries)):
+                bench = multilevel.Bench(ladder, which, record, references, [])
+                measure_switches(bench) if one == "switches" else measure_choices(bench)

@@ -1,59 +1,70 @@
 """Peers that use a ladder: one level up to a time, another after it.
 
 T-Stitch (Pan et al. 2024) takes the small network first, SRDiffusion (Cheng et al. 2025) the large one first. Both are
-a solver on a network that changes once. Of caches in the network, diffusers' TaylorSeer and FirstBlock need transformer
-blocks, which a UNet2DModel has none of: they have no row.
+a solver on a network that changes once; here diffusers' best one for the process at few calls. Of caches in the
+network, diffusers' TaylorSeer and FirstBlock need transformer blocks, which a UNet2DModel has none of: no row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 import multidrift as md
+from benchmarks.peers import Peer, run_peer
 
+SMALL = "f2"  # the level that LadderMultistep takes, too
 SHARES = (0.25, 0.5, 0.75)  # of the steps that the small level takes
+SOLVERS = {
+    1.0: Peer("SDE-DPM-Solver++(2M), linspace", "sde-dpm", "linspace"),
+    0.0: Peer("UniPC, linspace", "unipc", "linspace"),
+}
+KINDS = {"T-Stitch": True, "SRDiffusion": False}  # the small level first?
 
 
 @dataclass(frozen=True)
 class Switch:
-    """One level for the first steps and another for the rest, with Multistep."""
+    """One level for the first steps and another for the rest."""
 
-    label: str
-    small: str
+    kind: str
     share: float  # of the steps, taken by the small level
-    small_first: bool
+
+    @property
+    def label(self) -> str:
+        """Name, levels and share."""
+        return f"{self.kind} {SMALL}+f5, {self.share:.0%} {SMALL}"
 
     def steps(self, ladder: md.Ladder, budget: float) -> int:
         """As many as cost so many calls of the top level."""
+        assert ladder.costs is not None
         seconds = ladder.costs.seconds
-        price = self.share * seconds[self.small] / seconds[ladder.top] + 1.0 - self.share
-        return max(2, int(budget / price))
+        price = self.share * seconds[SMALL] / seconds[ladder.top] + 1.0 - self.share
+        return max(2, int(budget / price + 1e-9))
 
-    def run(self, ladder: md.Ladder, process: md.Diffusion, steps: int, count: int, batch: int) -> md.Result:
-        """Samples of seed 0."""
-        small, top = ladder[self.small], ladder[ladder.top]
-        times = md.grid_times(ladder.schedule, steps, "blend")
-        number = min(max(round(self.share * steps), 1), steps - 1)
-        edge = times[number - 1 : number + 1] if self.small_first else times[steps - number - 1 : steps - number + 1]
-        middle = float(np.mean(edge))
+    def calls(self, steps: int) -> dict[str, float]:
+        """Of each level."""
+        small = min(max(round(self.share * steps), 1), steps - 1)
+        return {SMALL: float(small), "f5": float(steps - small)}
+
+    def run(self, ladder: md.Ladder, start: Tensor, eta: float, steps: int, batch: int) -> Tensor:
+        """Samples from these starts, of seed 0."""
+        solver = SOLVERS[eta]
+        scheduler = solver.scheduler()
+        scheduler.set_timesteps(steps)
+        times = scheduler.timesteps.double()
+        first = int(self.calls(steps)[SMALL if KINDS[self.kind] else "f5"])
+        middle = float(times[first - 1] + times[first]) / 2.0
+        early, late = (SMALL, "f5") if KINDS[self.kind] else ("f5", SMALL)
 
         def net(x: Tensor, t: Tensor) -> Tensor:
-            early = float(t[0]) > middle
-            return (small if early == self.small_first else top).predict(x, t.double().cpu().numpy(), "epsilon", {})
+            level = ladder[early if float(t.flatten()[0]) > middle else late]
+            return level.predict(x, t.double().cpu().numpy(), "epsilon", {})
 
         model = md.Denoiser(net, ladder.schedule, "epsilon", name="switch", shape=ladder.shape)
-        return md.sample(model, md.Multistep(steps, "blend"), process, count=count, batch_size=batch)
+        return run_peer(solver, model, start, steps, seed=0, batch_size=batch)
 
 
-def switches(ladder: md.Ladder) -> list[Switch]:
-    """Small then large, and large then small, with every small level and share."""
-    kinds = {"T-Stitch": True, "SRDiffusion": False}
-    return [
-        Switch(f"{kind} {name}, {share:.0%} small", name, share, first)
-        for kind, first in kinds.items()
-        for name in ladder.names[:-1]
-        for share in SHARES
-    ]
+def switches() -> list[Switch]:
+    """Small then large, and large then small, with every share."""
+    return [Switch(kind, share) for kind in KINDS for share in SHARES]

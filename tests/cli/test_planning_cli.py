@@ -38,12 +38,15 @@ def run(*arguments):
 def test_calibrate_and_report(folder, tmp_path):
     done = run(
         "calibrate", "--ladder", folder, "--eta", 0, "--batch", 2, "--paths", 2, "--steps", 8,
-        "--out", tmp_path / "c.json",
+        "--out", tmp_path / "c.json", "--page", tmp_path / "c.html",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     found = md.Calibration.load(tmp_path / "c.json")
     assert found.levels == ("f1", "f2")
     assert "worth it:" in done.output
+    plots = (tmp_path / "c.html").read_text()
+    assert '<div id="coefficients" class="plot">' in plots
+    assert "Methods at equal seconds" not in plots
     page = tmp_path / "report.html"
     options = ("--calibration", tmp_path / "c.json", "--budgets", "4", "--samples", 4, "--out", page)
     done = run("report", "--ladder", folder, "--eta", 0, *options)
@@ -57,6 +60,7 @@ def test_calibrate_and_report(folder, tmp_path):
 def test_wrong_settings_are_one_error(folder, tmp_path):
     for arguments, message in (
         (("calibrate", "--ladder", folder, "--out", tmp_path / "none" / "c.json"), "out: got"),
+        (("calibrate", "--ladder", folder, "--page", tmp_path / "none" / "c.html"), "page: got"),
         (("report", "--ladder", folder, "--out", tmp_path / "none" / "r.html"), "out: got"),
         (("report", "--ladder", folder, "--budgets", "ten", "--out", tmp_path / "r.html"), "budgets: got 'ten'"),
     ):

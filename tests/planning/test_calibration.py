@@ -118,6 +118,10 @@ def test_what_is_saved_is_what_is_loaded(ddpm, tmp_path):
     (tmp_path / "bad.json").write_text(json.dumps(damaged))
     with pytest.raises(md.MultidriftError, match="differences"):
         md.Calibration.load(tmp_path / "bad.json")
+    unpriced = found.to_dict() | {"seconds": dict.fromkeys(found.seconds, float("nan"))}
+    (tmp_path / "bad.json").write_text(json.dumps(unpriced))
+    with pytest.raises(md.MultidriftError, match="seconds: got 'nan for f1'; it takes finite costs"):
+        md.Calibration.load(tmp_path / "bad.json")
 
 
 def test_a_calibration_of_something_else_is_named_and_taken_by_force(ddpm):

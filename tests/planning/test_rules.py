@@ -111,6 +111,13 @@ def test_steps_and_levels_are_the_best_of_those_there_are(problem):
     assert best.error <= min(choice.error for choice in fixed)
 
 
+def test_a_calibration_of_more_levels_serves_a_part_of_the_ladder(problem):
+    ladder, process, calibration = problem
+    part = md.Ladder([ladder["f1"], ladder["f4"]], costs=ladder.costs)
+    chosen = md.allocate(part, calibration, process, seconds=8 * calibration.cost("f4"))
+    assert chosen.method.levels == ("f1", "f4")
+
+
 def test_bad_input_is_refused(problem):
     ladder, process, calibration = problem
     for settings, message in (

@@ -49,9 +49,9 @@ def test_five_rows_are_the_best_of_each_kind(findings):
     tried = findings.choices[6.0].tried
     rows = distinct(tried)
     assert len(rows) == 5
-    assert rows[0] is min(tried, key=lambda m: m.error)
+    assert rows[0] is min(tried, key=lambda m: m.score)
     assert {m.candidate.kind for m in rows} == {m.candidate.kind for m in tried}
-    assert [m.error for m in rows] == sorted(m.error for m in rows)
+    assert [m.score for m in rows] == sorted(m.score for m in rows)
 
 
 def test_a_page_that_cannot_be_written_is_one_error(findings, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from multidrift.basics.errors import MultidriftError
 from multidrift.cli.output import check_output
 from multidrift.drifts.ladder import Ladder
 from multidrift.planning.calibrate import calibrate
@@ -22,6 +25,7 @@ def calibrate_command(
         str, typer.Option(help="'digits', which comes with the package, or a ladder's folder.")
     ] = "digits",
     out: Annotated[Path, typer.Option(help="The file that the calibration is written to.")] = Path("calibration.json"),
+    page: Annotated[Path | None, typer.Option(help="A page of plots that is written, too.")] = None,
     eta: Annotated[float, typer.Option(help="Amount of noise: 0 is DDIM (an ODE), 1 is DDPM (an SDE).")] = 1.0,
     batch: Annotated[int, typer.Option(help="Samples of a call whose seconds are measured.")] = 64,
     paths: Annotated[int, typer.Option(help="Paths along which the levels are compared.")] = 16,
@@ -34,10 +38,12 @@ def calibrate_command(
     Examples:
       multidrift calibrate
 
-      multidrift calibrate --ladder my-ladder --eta 0 --batch 16 --out ode.json
+      multidrift calibrate --ladder my-ladder --eta 0 --batch 16 --out ode.json --page ode.html
     """
     console = Console(stderr=True)
     check_output(out, file=True)
+    if page is not None:
+        check_output(page, file=True)
     networks = (Ladder.load(ladder) if Path(ladder).is_dir() else Ladder.bundled(ladder)).to(device)
     assert networks.schedule is not None  # ladders in folders are Denoisers
     console.print(f"measuring {', '.join(networks.names)} …")
@@ -46,7 +52,14 @@ def calibrate_command(
     console.print(_table(found))
     verdict = worth(found)
     console.print(f"worth it: [bold]{verdict.answer}[/] ({verdict.reason})", highlight=False)
-    console.print(f"written to {out}")
+    if page is not None:
+        try:
+            from multidrift.report.page import write_calibration_page  # an optional extra
+        except ImportError as error:
+            raise MultidriftError("a page needs jinja2 and plotly: pip install 'multidrift[report]'") from error
+        title, command = f"Calibration: {ladder}, η = {eta:g}", shlex.join(["multidrift", *sys.argv[1:]])
+        write_calibration_page(found, page, title, command)
+    console.print(f"written to {out}{f' and {page}' if page else ''}")
 
 
 def _table(found: Calibration) -> Table:

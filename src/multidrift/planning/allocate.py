@@ -62,7 +62,8 @@ def allocate(
     calibration.check(ladder, process)
     final = final_calls(ladder)
     lengths: Iterable[int] = _STEPS if steps is None else (steps,)
-    choices = subsets(calibration.levels, ladder.top) if levels is None else [tuple(ladder.choose(levels))]
+    there = [name for name in calibration.levels if name in ladder.with_gaussian()]  # it may have been of more
+    choices = subsets(there, ladder.top) if levels is None else [tuple(ladder.choose(levels))]
     found: list[Allocation] = []
     for number in lengths:
         for names in choices:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,7 +18,7 @@ from multidrift.methods.method import Method
 from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration
 from multidrift.planning.candidates import Candidate, Prices, Quality, candidates, parallel
-from multidrift.planning.trial import Features, Judge, Measured, halving
+from multidrift.planning.trial import Features, Judge, Measured, References, halving
 from multidrift.processes.process import Process
 
 _SELECTION, _VALIDATION = 1 << 40, 1 << 41  # seeds far from those that users take
@@ -80,8 +80,9 @@ def auto(
       of the fine run, by default 12 times what the budget pays for, from 64 to 512
 
     No model of the error is trusted: every candidate that the budget pays for is run on a few samples, the better half
-    on twice as many, and so on (successive halving). Within 3% the simpler method is taken. It costs about as much as
-    200 samples by the method found, and those of the reference. Raises MultidriftError on a budget below one call of
+    on twice as many, and so on (successive halving). Paths are ranked by their mean distance, the root of the squared
+    one, which a few samples determine better; within 3% the simpler method is taken. It costs about as much as 500
+    samples by the method found, and those of the reference. Raises MultidriftError on a budget below one call of
     the top level, an error that is not reached within 512 calls, and a calibration of something else.
     """
     given = {"calls": calls, "seconds": seconds, "error": error, "latency": latency}
@@ -89,21 +90,62 @@ def auto(
     require(len(named) == 1, "calls, seconds, error, latency", sorted(named), "one of them")
     (what, value), *_ = named.items()
     process = process_for(ladder, process)
+    _check(quality, samples)
     if calibration is None:
         calibration = calibrate(ladder, process, 64 if batch is None else batch)
     else:
-        here = machine_name(ladder[ladder.top].device or torch.device("cpu")) if calibration.spread else None
-        calibration.check(ladder, process, batch=batch, machine=here, force=force)
+        _check_calibration(calibration, ladder, process, batch, force=force)
     search = _Search(ladder, process, calibration, quality, features, samples, reference_steps, seed)
     if what == "error":
         return search.reach(value)
-    one = calibration.cost(ladder.top) + calibration.overhead
-    budget = {"calls": value * one, "seconds": value * calibration.batch, "latency": value}[what] / calibration.batch
-    least = one / calibration.batch
-    if budget < least * (1 - 1e-9):
-        unit = "" if what == "calls" else f", {one if what == 'latency' else least:.4g}"
+    batches = calibration.batch
+    budget = {"calls": value * search.one, "seconds": value, "latency": value / batches}[what]
+    if budget < search.one * (1 - 1e-9):
+        unit = {"calls": "", "seconds": f", {search.one:.4g}", "latency": f", {search.one * batches:.4g}"}[what]
         raise MultidriftError(f"{what}: got {value:g}; it takes at least one call of {ladder.top}{unit}")
     return search.choose(budget, f"{what}={value:g}", in_parallel=what == "latency")
+
+
+def auto_each(
+    ladder: Ladder,
+    process: Process,
+    calibration: Calibration,
+    calls: Sequence[float],
+    *,
+    quality: Quality = "path",
+    features: Features | None = None,
+    samples: int = 32,
+    reference_steps: int | None = None,
+    seed: int = 0,
+) -> Iterator[Choice]:
+    """What `auto` chooses for each of several budgets in calls of the top level, against one reference: the finest."""
+    _check(quality, samples)
+    _check_calibration(calibration, ladder, process, None, force=False)
+    for number in calls:
+        require(number >= 1, "calls", number, f"at least one call of {ladder.top}")
+    steps = reference_steps or _fine(max(calls))
+    search = _Search(ladder, process, calibration, quality, features, samples, steps, seed)
+    for number in calls:
+        yield search.choose(number * search.one, f"calls={number:g}")
+
+
+def _check(quality: Quality, samples: int) -> None:
+    require(quality in ("path", "law"), "quality", quality, "'path' or 'law'")
+    require(type(samples) is int and samples >= 4, "samples", samples, "an integer of at least 4")
+
+
+def _check_calibration(
+    calibration: Calibration, ladder: Ladder, process: Process, batch: int | None, *, force: bool
+) -> None:
+    """Refuse one of something else; where its costs were given, and not measured, it is of no machine."""
+    here = machine_name(ladder[ladder.top].device or torch.device("cpu")) if calibration.spread else None
+    calibration.check(ladder, process, batch=batch, machine=here, force=force)
+
+
+def _fine(calls: float) -> int:
+    """Steps of a reference for so many calls of the top level."""
+    low, high = _REFERENCE_STEPS
+    return round(min(max(_FINER * calls, low), high))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +160,12 @@ class _Search:
     samples: int
     reference_steps: int | None
     seed: int
+    references: References = field(default_factory=dict)
+
+    @property
+    def one(self) -> float:
+        """Seconds a sample of one step of the top level."""
+        return (self.calibration.cost(self.ladder.top) + self.calibration.overhead) / self.calibration.batch
 
     def choose(self, budget: float, asked: str, *, in_parallel: bool = False) -> Choice:
         """The best for so many seconds a sample."""
@@ -134,17 +182,15 @@ class _Search:
 
     def judge(self, budget: float, stream: int) -> Judge:
         """Samples of one stream of seeds, with a reference that is fine beside what the budget pays for."""
-        one = (self.calibration.cost(self.ladder.top) + self.calibration.overhead) / self.calibration.batch
-        low, high = _REFERENCE_STEPS
-        steps = self.reference_steps or round(min(max(_FINER * budget / one, low), high))
-        return Judge(self.ladder, self.process, self.quality, steps, stream + self.seed, self.features, stream)
+        steps = self.reference_steps or _fine(budget / self.one)
+        seed = stream + self.seed
+        return Judge(self.ladder, self.process, self.quality, steps, seed, self.features, stream, self.references)
 
     def in_time(self, judge: Judge, budget: float) -> list[Candidate]:
         """Parallel methods that have a batch done in time; each is run once to know."""
         prices, found = Prices(self.ladder, self.process, self.calibration), []
         batch, known = self.calibration.batch, self.calibration
-        euler = next(c for c in candidates(self.ladder, self.process, known, budget, "path") if c.kind == "top")
-        for candidate in parallel(self.ladder, 2 * euler.method.number_of_evaluations):
+        for candidate in parallel(self.ladder, self.process, 2 * max(2, int(budget / self.one))):
             result = judge.run(candidate.method, batch)
             # Where costs are given and not measured, every invocation counts as one call: an ideal device.
             ideal = sum(n * prices.calibration.cost(name) for name, n in result.batches.items())
@@ -168,11 +214,10 @@ class _Search:
 
     def reach(self, error: float) -> Choice:
         """The cheapest budget, to a tenth, whose best method has at most this error on what it is chosen with."""
-        one = (self.calibration.cost(self.ladder.top) + self.calibration.overhead) / self.calibration.batch
         calls, ranked = 1.0, list[Measured]()
         while calls <= _MOST_CALLS:
             calls *= 2.0
-            ranked = self._affordable(calls * one)
+            ranked = self._affordable(calls * self.one)
             if ranked and ranked[0].error <= error:
                 break
         else:
@@ -181,12 +226,12 @@ class _Search:
         low, high = calls / 2.0, calls
         for _ in range(_REFINEMENTS):
             middle = math.sqrt(low * high)
-            found = self._affordable(middle * one)
+            found = self._affordable(middle * self.one)
             if found and found[0].error <= error:
                 high, ranked = middle, found
             else:
                 low = middle
-        return self.validated(ranked[0], ranked, f"error={error:g}", high * one)
+        return self.validated(ranked[0], ranked, f"error={error:g}", high * self.one)
 
     def _affordable(self, budget: float) -> list[Measured]:
         try:
@@ -198,9 +243,9 @@ class _Search:
 def _preferred(ranked: Sequence[Measured]) -> Measured:
     """The best; where the top level alone does as well within 3% (a law: a standard error), that: it is simpler."""
     best = ranked[0]
-    tied = best.error + max(_TIE * abs(best.error), 0.0 if best.errors is not None else best.standard_error)
+    tied = best.score + max(_TIE * abs(best.score), 0.0 if best.errors is not None else best.standard_error)
     for measured in ranked:
-        same = measured.samples == best.samples and measured.error <= tied
+        same = measured.samples == best.samples and measured.score <= tied
         if measured.candidate.kind == "top" and same:
             return measured
     return best
@@ -222,9 +267,9 @@ def _reason(best: Measured, ranked: Sequence[Measured], unseen: Measured, ladder
         "parallel": f"All steps at once are better within this time: {label}, {steps} steps",
     }
     beside = [
-        f"{name} ({other.candidate.label}) had {other.error / best.error:.2f} times its error"
+        f"{name} ({other.candidate.label}) was {other.score / best.score:.2f} times as far off"
         for name, other in others.items()
-        if other is not None and name != own and best.error > 0
+        if other is not None and name != own and best.score > 0
     ]
     compared = f"; of the rest the best of {', the best of '.join(beside)}" if beside else ""
     return (

@@ -19,6 +19,7 @@ from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.multistep import Multistep
 from multidrift.methods.picard.walk import Picard
 from multidrift.methods.poisson.walk import PoissonMidpoint
+from multidrift.methods.speculative.walk import Speculative
 from multidrift.planning.allocate import allocate
 from multidrift.planning.calibration import Calibration
 from multidrift.planning.rules import Rule
@@ -34,6 +35,7 @@ _PLANS: tuple[tuple[Rule, Draws], ...] = (
     *(("constant", draws) for draws in ("midpoint", "systematic")),
 )
 _SUBSTEPS = 10  # of PoissonMidpoint
+_WALKED = 0.125  # of the top level's cost: the most that a level may cost which walks the cells in several substeps
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ def candidates(
     """
     prices = Prices(ladder, process, calibration)
     found: list[Candidate] = []
-    for label, kind, make, fewest in _families(ladder, process, quality):
+    for label, kind, make, fewest in _families(ladder, process, calibration, quality):
         method = prices.most(make, seconds, fewest)
         if method is not None:
             found.append(Candidate(label, kind, method, prices.of(method)))
@@ -105,7 +107,7 @@ def candidates(
 
 
 def _families(
-    ladder: Ladder, process: Process, quality: Quality
+    ladder: Ladder, process: Process, calibration: Calibration, quality: Quality
 ) -> Iterator[tuple[str, Kind, Callable[[int], Method], int]]:
     """Label, kind, the method with so many steps, and the fewest it takes."""
     top, diffusion = ladder.top, process.final_calls > 0
@@ -122,7 +124,11 @@ def _families(
     pairs = [(name, top) for name in ladder.with_gaussian() if name != top]
     for levels in [(top,), *pairs] if diffusion else pairs:
         kind: Kind = "ladder" if len(levels) == 2 and levels[0] != GAUSSIAN else "top"
-        yield f"LadderMultistep {'+'.join(levels)}", kind, partial(LadderMultistep, levels=levels), 3
+        name = f"LadderMultistep {'+'.join(levels)}"
+        cheap = len(levels) == 2 and calibration.cost(levels[0]) <= _WALKED * calibration.cost(top)
+        for substeps in (1, 3) if cheap else (None,):
+            label = name if substeps is None else f"{name}, {substeps} substep{'s' if substeps > 1 else ''}"
+            yield label, kind, partial(LadderMultistep, levels=levels, substeps=substeps), 3
 
 
 def _alone(name: str, order: int, grid: Grid | None) -> Callable[[int], Method]:
@@ -130,10 +136,16 @@ def _alone(name: str, order: int, grid: Grid | None) -> Callable[[int], Method]:
     return lambda n: Multilevel(n, grid, levels=(name,), probabilities=1.0, draws="midpoint", order=order)
 
 
-def parallel(ladder: Ladder, steps: int) -> list[Candidate]:
-    """Picard with so many steps, plain and over every level: all steps at once. What they cost shows in a run."""
+def parallel(ladder: Ladder, process: Process, steps: int) -> list[Candidate]:
+    """Many steps in few rounds of calls, whose price shows in a run: Picard, and with noise speculative sampling.
+
+    Picard plain and over every level; speculative drafts are frozen, or those of the cheapest level.
+    """
     below = [None, *(name for name in ladder.with_gaussian() if name != ladder.top)]
-    return [
-        Candidate(f"Picard {ladder.top}{f' over {name}' if name else ''}", "parallel", Picard(steps, coarse=name), 0.0)
-        for name in below
+    found: list[tuple[str, Method]] = [
+        (f"Picard {ladder.top}{f' over {name}' if name else ''}", Picard(steps, coarse=name)) for name in below
     ]
+    if process.noisy:
+        drafters = ("frozen", f"{ladder.names[0]}+held")
+        found += [(f"Speculative {ladder.top}, {name}", Speculative(steps, drafter=name)) for name in drafters]
+    return [Candidate(label, "parallel", method, 0.0) for label, method in found]

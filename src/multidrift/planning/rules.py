@@ -21,7 +21,7 @@ from multidrift.processes.process import Process
 Rule = Literal["constant", "gamma", "variance", "time"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 LEAST = 1e-4  # probability: below, a firing would weigh more than ten thousand steps
-_HALVINGS = 60
+_HALVINGS = 40
 
 
 @dataclass(frozen=True)

@@ -25,20 +25,34 @@ from multidrift.runs.result import Result
 from multidrift.sampling import sample
 
 Features = Callable[[Tensor], Tensor]
+References = dict[tuple[int, int], dict[int, Tensor]]  # (seed, steps) -> number of samples -> their reference
 _FIRST = {"path": 8, "law": 32}  # samples of the first round
-_PLAN_SEEDS = 8  # of shared draws
+_GROUP = 4  # samples that share their draws, at least
 _APART = 1 << 40  # between the numbers of the samples of a law and those of its reference
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a candidate did: `error`, its `standard_error`, and on how many `samples`; `errors` [samples] of a path."""
+    """What a candidate did: `error`, its `standard_error`, and on how many `samples`.
+
+    - `errors` [samples] of a path, `features` [samples, d] of a law; neither where its run failed
+
+    - `score`: what candidates are ranked by. Of paths the mean distance, the root of each sample's squared one: squares
+      have heavy tails (a sample that becomes another digit), and the mean of a few is decided by one of them. Of a law
+      its distance
+    """
 
     candidate: Candidate
     error: float
     standard_error: float
     samples: int
     errors: Tensor | None = None
+    features: Tensor | None = None
+
+    @property
+    def score(self) -> float:
+        """Mean distance of paths, distance of a law; infinite where the run failed."""
+        return self.error if self.errors is None else float(self.errors.sqrt().mean())
 
 
 @dataclass(eq=False)
@@ -49,6 +63,7 @@ class Judge:
       the kernel distance of features to a reference of other noise
     - `steps`: of the reference, by Multistep; `features`: of a law, by default the coordinates themselves;
       `plan_seed`: the first of those that draws take
+    - `references`: what was run already, kept here: judges that share it run no reference twice
     """
 
     ladder: Ladder
@@ -58,30 +73,38 @@ class Judge:
     seed: int
     features: Features | None = None
     plan_seed: int = 0
-    _reference: dict[int, Tensor] = field(default_factory=dict)
+    references: References = field(default_factory=dict)
 
-    def measure(self, candidate: Candidate, count: int) -> Measured:
+    def measure(self, candidate: Candidate, count: int, before: Measured | None = None) -> Measured:
         """The candidate's error on `count` samples; infinite where its run fails.
+
+        - `before`: what it did on fewer of them, which are not run again
 
         Where a batch shares its draws, the samples are drawn with several plan seeds, so many to each.
         """
-        method, parts = candidate.method, 1
-        if isinstance(method, DrawingMethod) and method.draws_are_shared:
-            parts = max(1, min(_PLAN_SEEDS, count // 4))
-        edges = [count * part // parts for part in range(parts + 1)]
+        if before is not None and before.errors is None and before.features is None:
+            before = None  # it failed
+        method, first = candidate.method, 0 if before is None else before.samples
+        shared = isinstance(method, DrawingMethod) and method.draws_are_shared
+        edges = _groups(count) if shared else [0, count]
         try:
             runs = [
-                self.run(method, high - low, self.plan_seed + part, low).samples
-                for part, (low, high) in enumerate(pairwise(edges))
+                self.run(method, high - max(low, first), self.plan_seed + group, max(low, first)).samples
+                for group, (low, high) in enumerate(pairwise(edges))
+                if high > first
             ]
         except MultidriftError:
             return Measured(candidate, float("inf"), 0.0, count)
-        found = torch.cat(runs)
-        reference = self._refer(count)
+        found, reference = torch.cat(runs), self._refer(count)
         if self.quality == "law":
-            distance = kernel_distance(self._featured(found), self._featured(reference))
-            return Measured(candidate, distance.value, distance.standard_error, count)
-        errors = squared_distances(found, reference)
+            features = self._featured(found)
+            if before is not None and before.features is not None:
+                features = torch.cat([before.features, features])
+            distance = kernel_distance(features, self._featured(reference))
+            return Measured(candidate, distance.value, distance.standard_error, count, features=features)
+        errors = squared_distances(found, reference[first:])
+        if before is not None and before.errors is not None:
+            errors = torch.cat([before.errors, errors])
         spread = float(errors.std() / count**0.5) if count > 1 else float("nan")
         return Measured(candidate, float(errors.mean()), spread, count, errors)
 
@@ -96,16 +119,25 @@ class Judge:
 
     def _refer(self, count: int) -> Tensor:
         """The reference of the first `count` samples; what is there already is not run again."""
-        if count not in self._reference:
-            there = max((n for n in self._reference if n < count), default=0)
+        kept = self.references.setdefault((self.seed, self.steps), {})
+        if count not in kept:
+            there = max((n for n in kept if n < count), default=0)
             fine: Method = Euler(self.steps) if self.process.has_velocity else Multistep(self.steps)
             first = there + (_APART if self.quality == "law" else 0)
             more = self.run(fine, count - there, first=first).samples
-            self._reference[count] = torch.cat([self._reference[there], more]) if there else more
-        return self._reference[count]
+            kept[count] = torch.cat([kept[there], more]) if there else more
+        return kept[count]
 
     def _featured(self, samples: Tensor) -> Tensor:
         return samples.flatten(1).double() if self.features is None else featured(self.features, samples)
+
+
+def _groups(count: int) -> list[int]:
+    """Edges of the groups of samples that share their draws: two of each size, the same however many samples follow."""
+    edges = [0]
+    while edges[-1] < count:
+        edges.append(min(count, edges[-1] + max(_GROUP, 1 << max(0, edges[-1].bit_length() - 2))))
+    return edges
 
 
 def halving(judge: Judge, candidates: Sequence[Candidate], count: int) -> list[Measured]:
@@ -114,10 +146,11 @@ def halving(judge: Judge, candidates: Sequence[Candidate], count: int) -> list[M
     Of each kind the best is kept to the end, so that it can be said by how much the others are better. Candidates that
     were dropped stand at the end, with what was measured of them.
     """
-    left, dropped = list(candidates), list[Measured]()
+    left: list[tuple[Candidate, Measured | None]] = [(candidate, None) for candidate in candidates]
+    dropped = list[Measured]()
     size = min(_FIRST[judge.quality], count)
     while True:
-        found = sorted((judge.measure(candidate, size) for candidate in left), key=lambda m: m.error)
+        found = sorted((judge.measure(one, size, before) for one, before in left), key=lambda m: m.score)
         if size >= count:
             return [*found, *reversed(dropped)]
         kept = found[: max(3, len(found) // 2)]
@@ -128,5 +161,5 @@ def halving(judge: Judge, candidates: Sequence[Candidate], count: int) -> list[M
                 kept.append(measured)
             else:
                 dropped.append(measured)
-        left = [measured.candidate for measured in kept]
+        left = [(measured.candidate, measured) for measured in kept]
         size = min(2 * size, count)

@@ -19,11 +19,12 @@ from torch import Tensor
 from multidrift.basics.files import write_whole
 from multidrift.drifts.ladder import Ladder
 from multidrift.methods.multistep import Multistep
-from multidrift.planning.auto import Choice, auto
+from multidrift.planning.auto import Choice, auto_each
 from multidrift.planning.calibration import Calibration
 from multidrift.planning.trial import Measured
 from multidrift.planning.worth import worth
 from multidrift.processes.process import Process
+from multidrift.report.plots import calibration_plots, figure
 from multidrift.runs.pictures import image_grid, to_pixels
 from multidrift.sampling import sample
 
@@ -48,8 +49,8 @@ def find_out(
     ladder: Ladder, process: Process, calibration: Calibration, budgets: Sequence[float], samples: int
 ) -> Findings:
     """Ask `md.auto` at every budget, comparing on so many samples."""
-    choices = {calls: auto(ladder, process, calls=calls, calibration=calibration, samples=samples) for calls in budgets}
-    return Findings(ladder, process, calibration, choices)
+    choices = auto_each(ladder, process, calibration, budgets, samples=samples)
+    return Findings(ladder, process, calibration, dict(zip(budgets, choices, strict=True)))
 
 
 def write_page(findings: Findings, path: Path, title: str, command: str) -> None:
@@ -58,32 +59,51 @@ def write_page(findings: Findings, path: Path, title: str, command: str) -> None
     choice = findings.choices[middle]
     shown = distinct(choice.tried)
     sources = _pictures(findings, [(calls, m) for calls, c in findings.choices.items() for m in distinct(c.tried)])
-    figures = {"curves": _curves(findings, sources), **_calibration_plots(calibration)}
+    figures = {"curves": _curves(findings, sources), **calibration_plots(calibration)}
+    _write(
+        path, calibration, title, command, figures,
+        reasons=[c.reason for c in findings.choices.values()],
+        rows=[_row(measured) for measured in shown],
+        about_rows=(
+            f"The best settings of different kinds in the time of {middle:g} calls of {findings.ladder.top}. Distance "
+            "and error are the mean and the mean square, over samples, of the root mean square distance per coordinate "
+            f"to a fine run of the top level with the same noise, on {shown[0].samples} samples; by distance is chosen."
+        ),
+        pictures=_rows_of_pictures(findings, shown, middle, sources),
+    )  # fmt: skip
+
+
+def write_calibration_page(calibration: Calibration, path: Path, title: str, command: str) -> None:
+    """The plots of a calibration and its verdict, in one file. Raises MultidriftError on a bad path."""
+    _write(path, calibration, title, command, calibration_plots(calibration), reasons=[], rows=[], pictures=[])
+
+
+def _write(
+    path: Path,
+    calibration: Calibration,
+    title: str,
+    command: str,
+    figures: Mapping[str, object],
+    **parts: object,
+) -> None:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True)
     text = environment.get_template("page.html.jinja").render(
         title=title,
         plotly=markupsafe.Markup(plotly.offline.get_plotlyjs()),  # noqa: S704 (plotly's own program)
         verdict=worth(calibration),
-        reasons=[c.reason for c in findings.choices.values()],
-        rows=[_row(measured) for measured in shown],
-        about_rows=(
-            f"The best settings of different kinds in the time of {middle:g} calls of {findings.ladder.top}. The error "
-            "is the mean squared distance per coordinate to a fine run of the top level with the same noise, on "
-            f"{shown[0].samples} samples."
-        ),
-        pictures=_rows_of_pictures(findings, shown, middle, sources),
         plots=[name for name in figures if name != "curves"],
         figures=figures,
         machine=calibration.machine,
         batch=calibration.batch,
         versions=f"Python {sys.version.split()[0]}, torch {torch.__version__}, plotly {plotly.__version__}",
         command=command,
+        **parts,
     )
     write_whole(path, lambda partial: partial.write_text(text))
 
 
 def distinct(tried: Sequence[Measured]) -> list[Measured]:
-    """Five settings in order of error: the best of each kind, then of each other method, then the next best."""
+    """Five settings in order of distance: the best of each kind, then of each other method, then the next best."""
     by_kind: dict[str, Measured] = {}
     by_method: dict[tuple[str, str], Measured] = {}
     for measured in tried:
@@ -94,7 +114,7 @@ def distinct(tried: Sequence[Measured]) -> list[Measured]:
     for measured in (*by_kind.values(), *by_method.values(), *tried):
         if measured not in chosen and len(chosen) < _ROWS:
             chosen.append(measured)
-    return sorted(chosen, key=lambda measured: measured.error)
+    return sorted(chosen, key=lambda measured: measured.score)
 
 
 def _row(measured: Measured) -> dict[str, str]:
@@ -102,6 +122,7 @@ def _row(measured: Measured) -> dict[str, str]:
         "label": measured.candidate.label,
         "steps": str(measured.candidate.method.number_of_evaluations),
         "seconds": f"{measured.candidate.seconds:.3g}",
+        "distance": f"{measured.score:.3g}",
         "error": f"{measured.error:.3g}",
         "standard_error": f"{measured.standard_error:.2g}",
     }
@@ -172,41 +193,4 @@ def _curves(findings: Findings, sources: Mapping[tuple[float, str], str]) -> dic
                 "customdata": details, "hovertemplate": "%{customdata[0]}<extra></extra>",
             }
         )  # fmt: skip
-    return _figure(data, "Everything that was tried", "seconds a sample", "error", logarithmic="xy")
-
-
-def _calibration_plots(found: Calibration) -> dict[str, dict[str, object]]:
-    """The paper's Figure 2, differences of neighbours and what they do to the result, by noise level."""
-    names, places = found.names, list(found.places)
-    plots = {}
-    seconds = [1000 * found.seconds[name] for name in names]
-    if found.errors.shape[1]:
-        fit = found.by_errors
-        floor = 0.0 if fit is None else fit.floor
-        above = (found.errors.mean(axis=1) - floor).tolist()
-        gamma = "" if fit is None else f": γ = {fit.gamma:.2f} ({fit.interval[0]:.2f} to {fit.interval[1]:.2f})"
-        data = [{"type": "scatter", "mode": "lines+markers+text", "x": seconds, "y": above, "text": list(names),
-                 "textposition": "top right", "name": "levels"}]  # fmt: skip
-        title = f"Error above a floor of {floor:.3g}{gamma}"
-        plots["scaling"] = _figure(data, title, f"ms a call of {found.batch}", "squared error", logarithmic="xy")
-    rows = found.variances(names)[1:]
-    data = [
-        {"type": "scatter", "x": places, "y": np.sqrt(row).tolist(), "name": f"{name} from the level below"}
-        for name, row in zip(names[1:], rows, strict=True)
-    ]
-    plots["differences"] = _figure(
-        data, "How far neighbouring levels are apart", "noise level λ (time)", "root mean square", logarithmic="y"
-    )
-    if np.isfinite(found.sensitivity).any():
-        data = [{"type": "scatter", "x": places, "y": found.sensitivity.tolist(), "name": "S"}]
-        plots["sensitivity"] = _figure(data, "How far an error there carries", "noise level λ (time)", "S")
-    return plots
-
-
-def _figure(
-    data: Sequence[Mapping[str, object]], title: str, x: str, y: str, logarithmic: str = ""
-) -> dict[str, object]:
-    def axis(name: str, label: str) -> dict[str, object]:
-        return {"title": {"text": label}, "type": "log" if name in logarithmic else "linear"}
-
-    return {"data": list(data), "layout": {"title": {"text": title}, "xaxis": axis("x", x), "yaxis": axis("y", y)}}
+    return figure(data, "Everything that was tried", "seconds a sample", "error", logarithmic="xy")

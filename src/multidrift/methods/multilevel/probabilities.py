@@ -70,5 +70,8 @@ def _weighs_one(probabilities: Floats) -> Floats:
 
     Steps left out are spread as evenly as firings are, so that three in a row miss one with the sum of their 1 − p.
     """
-    missing = np.pad(1.0 - probabilities, ((1, 1), (0, 0)))
-    return np.clip(1.0 - (missing[:-2] + missing[1:-1] + missing[2:]), 0.0, 1.0)
+    missing = 1.0 - probabilities
+    of_three = missing.copy()
+    of_three[1:] += missing[:-1]
+    of_three[:-1] += missing[1:]
+    return np.maximum(1.0 - of_three, 0.0)
