@@ -169,6 +169,14 @@ def test_firings_are_found_by_the_first_uniforms():
     assert asked == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("settings", [{"shared": True}, {"draws": "midpoint"}])
+def test_noise_is_reduced_for_random_draws_of_each_samples_own(settings):
+    message = "^reduce_noise: got True; it takes draws of each sample's own that are random$"
+    with pytest.raises(md.MultidriftError, match=message):
+        md.PoissonMidpoint(5, reduce_noise=True, **settings)
+    assert md.PoissonMidpoint(5, reduce_noise=True, draws="single").reduce_noise
+
+
 def test_every_kick_has_the_size_of_the_step_on_the_clock():
     lengths = np.array([0.5, 1.0, 3.0])
     q = probabilities("independent", "clock", lengths)
