@@ -159,8 +159,22 @@ def test_firings_are_found_by_the_first_uniforms():
     q = probabilities("single", "clock", np.array([0.5, 1.0, 3.0]))
     fired = fire_substeps("single", q, 3, {0: np.array([0.1, 0.25, 0.9])}.__getitem__)
     assert fired.substeps.tolist() == [1, 2, 2]
-    coins = fire_substeps("independent", np.full(3, 1 / 3), 1, {0: np.array([1e-9])}.__getitem__)
-    assert not len(coins.rows)  # the first gap is longer than the clock, and no other uniform is asked for
+    gaps, asked = [0.5, 0.1, 0.5, 0.5], []  # on a clock that the substeps cut at 0.41, 0.81 and 1.22
+
+    def uniforms(j):
+        asked.append(j)
+        return np.exp([-gaps[j]])
+
+    assert fire_substeps("independent", np.full(3, 1 / 3), 1, uniforms).substeps.tolist() == [1, 2]
+    assert asked == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("settings", [{"shared": True}, {"draws": "midpoint"}])
+def test_noise_is_reduced_for_random_draws_of_each_samples_own(settings):
+    message = "^reduce_noise: got True; it takes draws of each sample's own that are random$"
+    with pytest.raises(md.MultidriftError, match=message):
+        md.PoissonMidpoint(5, reduce_noise=True, **settings)
+    assert md.PoissonMidpoint(5, reduce_noise=True, draws="single").reduce_noise
 
 
 def test_every_kick_has_the_size_of_the_step_on_the_clock():
