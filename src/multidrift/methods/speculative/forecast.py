@@ -37,7 +37,8 @@ def expected_rounds(
 
     E_n = 1 + Σ_j P(a draft from n ends j + 1 steps on) E_{n+j+1}, backwards.
     """
-    steps, expected, ending = len(strength), [], _by_blocks if blocks else _by_steps
+    steps, ending = len(strength), _by_blocks if blocks else _by_steps
+    expected: list[Floats] = []
     for n in range(steps - 1, -1, -1):
         drafted = np.arange(n, min(steps, n + window))
         chances = ending(np.sqrt(strength[drafted, None] * squares(max(n - 1, 0), drafted)))
