@@ -178,7 +178,8 @@ class Speculative(GridMethod):
             calls, cost = self.most, self.most * float(called)
         else:
             last, name = self.drafters[-1], " for ".join(self._names)
-            own = pilot.of_levels(*((last.level,) if last.level not in (None, names[-1]) else ()), names[-1])
+            below = () if last.level is None or last.level == names[-1] else (last.level,)
+            own = pilot.of_levels(*below, names[-1])
             squares = own.squares_every(last, times, self.most, every if len(self.drafters) == 1 else 1)
             calls = 0 if self.drafters[0].level is None else -(-self.most // every)
             cost = cost_of_draft(model, self.drafters, pilot, times, self.most, every)
