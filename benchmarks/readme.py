@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import grids, overview, theorem
+from benchmarks import border, grids, overview, theorem
 from benchmarks.langevin import report as langevin_report
 from benchmarks.multilevel import problems_report
 from benchmarks.multilevel import report as multilevel_report
@@ -85,6 +85,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "half-precision": half_precision,
     "noise": noise,
     "overhead": overhead_report.table,
+    "border": border.table,
     "five-rows": lambda: overview.five_rows(pages="docs/"),  # in the README
     "five-rows-docs": lambda: overview.five_rows(pages=""),
     **multilevel_report.SECTIONS,
