@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks import grids, overview, plans, theorem
+from benchmarks import border, grids, overview, plans, theorem
 from benchmarks.frontier import report as frontier_report
 from benchmarks.langevin import report as langevin_report
 from benchmarks.multilevel import problems_report
@@ -91,6 +91,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "noise": noise,
     "overhead": overhead_report.table,
     "options": overhead_report.options,
+    "border": border.table,
     "five-rows": lambda: overview.five_rows(pages="docs/"),  # in the README
     "five-rows-docs": lambda: overview.five_rows(pages=""),
     **multilevel_report.SECTIONS,

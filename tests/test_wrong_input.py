@@ -14,6 +14,7 @@ import torch
 from tests.fakes import Small
 
 import multidrift as md
+from multidrift.drifts.costs import Costs
 
 NAN, INF = math.nan, math.inf
 SCHEDULE = md.schedules.ddpm()
@@ -21,6 +22,10 @@ MIXTURE = md.GaussianMixture([1.0], [[0.0, 0.0]], [np.eye(2)])
 DENOISER = MIXTURE.denoiser(SCHEDULE)
 LADDER = md.Ladder([MIXTURE.denoiser(SCHEDULE, "a"), MIXTURE.denoiser(SCHEDULE, "b")])
 PLAN = md.Multilevel(5, calls=(5, 3)).plan(LADDER)
+RESULT = md.sample(DENOISER, md.Euler(2))
+SYNTHETIC = md.SyntheticLadder(2.5, levels=2).ladder(SCHEDULE)
+COSTS = Costs({"f1": 1.0, "f2": 4.0}, 1, "here")
+CALIBRATION = md.calibrate(SYNTHETIC, paths=2, steps=8, costs=COSTS)
 NOT_COUNTS = (True, 0, -1, 2.5, "3", [3], NAN)
 NOT_POSITIVE = (True, 0, -1.0, NAN, INF, "1", [1.0], None)
 
@@ -174,6 +179,67 @@ CALLS = {
     "LogisticRegression": (md.LogisticRegression, {"features": [[1.0], [2.0]], "labels": [0, 1]}, {
         "features": ([], "a", [[NAN], [1.0]], [1.0, 2.0]), "labels": ([0, 2], [0], "ab"), "prior_std": NOT_POSITIVE,
     }),
+    "auto": (md.auto, {"ladder": SYNTHETIC, "calls": 3, "calibration": CALIBRATION}, {
+        "ladder": (None, DENOISER), "calls": (True, NAN, -1, "3"), "seconds": (1.0, 0), "error": (INF,), "latency": ("a",),
+        "calibration": ({}, 3), "batch": (True, 0), "quality": ("best", None), "samples": (3, 2.5, 10**9), "seed": (-1, 2**40, 1.5),
+        "reference_steps": (1, 10**9), "features": (3,), "process": ("ddpm",), "force": (1,),
+    }),
+    "calibrate": (md.calibrate, {"ladder": SYNTHETIC, "costs": COSTS}, {
+        "ladder": (None, DENOISER), "paths": (1, True, 10**9), "steps": (7, 8.5), "batch": (*NOT_COUNTS, 10**13), "repeats": (0,),
+        "seed": (-1,), "costs": ([1.0], {}), "images": ([1], torch.zeros(3, 5), torch.zeros(()), torch.full((3, 2), NAN),
+                                                      torch.zeros(3, 2, dtype=torch.int64)),
+    }),
+    "allocate": (md.allocate, {"ladder": SYNTHETIC, "calibration": CALIBRATION, "seconds": 9.0}, {
+        "seconds": (None, NAN, True), "error": (1.0,), "rule": ("best",), "steps": (1, "8"), "levels": ("f1", [1]), "draws": ("none",),
+    }),
+    "worth": (md.worth, {}, {"calibration": (None, {}, COSTS)}),
+    "learn_plan": (md.learn_plan, {"ladder": SYNTHETIC, "calibration": CALIBRATION, "levels": ("f1", "f2"), "steps": 4, "calls": 2}, {
+        "paths": (1, True), "iterations": (3,), "validation": (0,), "calls": (None, NAN), "steps": (1, None), "levels": ("f1", ("f1",), 3),
+    }),
+    "memorise_plan": (md.memorise_plan, {"ladder": SYNTHETIC, "method": md.Multilevel(3, calls=(3, 2))}, {
+        "method": (md.Euler(3), None), "draws": (True, 0), "count": ("3", 0), "reference_steps": (1,),
+    }),
+    "Calibration": (md.Calibration.from_dict, {}, {
+        "values": (None, {}, [], changed(CALIBRATION, seconds={"f1": -1.0, "f2": 1.0}), changed(CALIBRATION, levels="ab"),
+                   changed(CALIBRATION, places=[NAN]), changed(CALIBRATION, format=True), changed(CALIBRATION, errors=[[]]),
+                   changed(CALIBRATION, by_errors={"gamma": "a"}), changed(CALIBRATION, batch=True), changed(CALIBRATION, coarse=[1])),
+    }),
+    "Calibration.load": (md.Calibration.load, {}, {"path": (None, 3, "nowhere.json", "/", "")}),
+    "generate": (functools.partial(md.generate, out="/dev/null/out"), {"model": DENOISER, "method": md.Euler(3), "count": 2}, {
+        "model": (None,), "method": (None, "euler"), "count": (*NOT_COUNTS, 10**15, None), "seed": (True, [1, 2]), "first": (-1,),
+        "rows": (3, "nowhere.csv", [1], [{"a": 1}], []), "encode": (3,), "conditioning": ([1],), "shape": ("ab", (3,)),
+        "batch_size": (*NOT_COUNTS,), "shard_size": (0, True), "format": ("tiff", 3, "images"), "device": ("meta",), "dtype": ("float",),
+        "resume": ("no",), "lease_seconds": (0, NAN), "timeout": (-1,), "metrics": (3,), "report": (3,), "progress": (1,), "out": (None, 3),
+    }),
+    "read_samples": (md.read_samples, {"folder": "/"}, {"folder": (None, 3, "nowhere", "/"), "first": (-1, True), "count": (0, "3")}),
+    "verify_samples": (md.verify_samples, {}, {"folder": (None, "nowhere")}),
+    "Metrics": (md.Metrics, {"features": torch.nn.Identity(), "real": torch.zeros(4, 2)}, {
+        "features": (None, 3), "real": (None, torch.zeros(2, 2), torch.full((4, 2), NAN), [[1.0]]),
+    }),
+    "Sampler": (md.Sampler, {"model": DENOISER, "method": md.Euler(3)}, {
+        "model": (None,), "method": ("euler", PLAN), "max_rows": (0, True), "max_waiting": (0,), "wait": (-1, NAN), "shape": ("ab",),
+    }),
+    "guided": (DENOISER.guided, {"scale": 2.0, "conditional": {}}, {
+        "scale": (True, NAN, "a", None), "conditional": ([1], {1: 2}), "unconditional": ("a",), "rescale": (NAN, 2.0, True),
+        "interval": ((1.0,), (2.0, 1.0), "ab", (0.0, INF)), "weak": (3, "f1"),
+    }),
+    "transformed": (DENOISER.transformed, {}, {"function": (None, 3), "differentiable": ("no",)}),
+    "on": (DENOISER.on, {}, {"schedule": (None, "ddpm")}),
+    "Ladder.choose": (LADDER.choose, {"names": "a"}, {"names": (3, None, [1], "z", []), "below": (1,)}),
+    "from_diffusers": (md.Denoiser.from_diffusers, {}, {"model": (None, 3, "nowhere", Small()), "scheduler": (3,)}),
+    "Ladder.from_diffusers": (md.Ladder.from_diffusers, {}, {"models": ("ab", [], [(1, 2)], 3, None)}),
+    "schedules.from_diffusers": (md.schedules.from_diffusers, {}, {"scheduler": (None, SCHEDULE), "shift": (0,), "tokens": (True,)}),
+    "conventions": (md.conventions.edm, {"net": Small()}, {"net": (3, None), "sigma_min": (0, NAN, 90.0), "shape": (3,)}),
+    "conventions.flow": (md.conventions.flow, {"velocity": Small(), "data_at": 1}, {"data_at": (2, None, True), "scale": (0,)}),
+    "spread": (md.distributed.spread, {}, {"least": (0, True), "holders": ({1: [0]}, {"a": "b"}, []), "announce": (1,)}),
+    "latency": (md.distributed.latency, {"model": DENOISER, "method": md.Euler(3)}, {"count": (0,), "ranks": (0, True), "link": (3,)}),
+    "Link": (md.distributed.Link, {}, {"latency": (-1, NAN), "bandwidth": (0, True)}),
+    "arviz": (md.integrations.arviz.diagnose, {"result": RESULT}, {"result": (None, RESULT), "burn_in": (-1, True, 1.5)}),
+    "accelerate": (md.integrations.diffusers.accelerate, {"pipe": 3, "method": md.Euler(3)}, {"pipe": (3, None), "method": ("euler",)}),
+    "SyntheticLadder": (md.SyntheticLadder, {"gamma": 2.0}, {"gamma": (INF, 0, "a"), "levels": (0, 10**9, True), "dimension": (0,)}),
+    "Result.save": (RESULT.save, {}, {"path": (None, 3, "a.pdf", "a", "/nowhere/a.png"), "columns": (0, True, 1.5)}),
+    "no such setting": (md.Euler, {"steps": 3}, {"stepz": (3,)}),
+    "missing": (lambda kind: kind(), {}, {"kind": (md.Diffusion, md.Overdamped, md.SyntheticLadder, md.Metrics)}),
     "shared": (md.shared, {}, {"value": (3, [1.0], None)}),
 }  # fmt: skip
 ROWS = [

@@ -125,3 +125,24 @@ def test_an_offloaded_network_is_where_it_computes():
     cpu_offload_with_hook(net, execution_device=torch.device("meta"))
     assert md.Denoiser(net, SCHEDULE, shape=(1, 8, 8)).device == torch.device("meta")
     assert next(net.parameters()).device == torch.device("cpu")
+
+
+def test_a_plan_knows_the_tensors_that_a_function_uses(ddpm):
+    """Functions of one name with other weights are other levels; what a function keeps of its calls is not asked."""
+
+    def ladder(weight):
+        kept = []
+
+        def net(x, t):
+            kept.append(x.clone())
+            return x * weight
+
+        return md.Ladder([md.Denoiser(net, ddpm, "sample", name=name, shape=(2,)) for name in ("a", "b")])
+
+    one, same, other = (ladder(torch.tensor([w, 1.0])) for w in (0.5, 0.5, 0.25))
+    plan = md.Multilevel(5, calls=(5, 4)).plan(one)
+    known = md.sample(one, plan, count=2).samples
+    assert torch.equal(md.sample(one, plan, count=2).samples, known)
+    assert torch.equal(md.sample(same, plan, count=2).samples, known)
+    with pytest.raises(md.MultidriftError, match="plan: made for another level a"):
+        md.sample(other, plan, count=2)

@@ -15,24 +15,32 @@ import types
 import typing
 from abc import ABCMeta
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, Union, cast, get_args, get_origin
+from dataclasses import fields
+from typing import (
+    Annotated,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError
-from multidrift.basics.types import MOST_STEPS, MayBeInfinite, Takes
+from multidrift.basics.hints import CONTAINERS, Adapter, Hint, adapter_of
+from multidrift.basics.types import MOST_STEPS, Takes
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-Hint: TypeAlias = object  # what may stand in an annotation
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-_PLAIN = (int, float, str, bool, bytes, type(None), None)
-_CONTAINERS = (collections.abc.Sequence, collections.abc.Mapping, list, dict, tuple)
+_LARGEST_WHOLE = (1 << 63) - 1
 _NAMES: dict[Hint, str] = {
     int: "an integer",
     float: "a finite number",
@@ -42,22 +50,6 @@ _NAMES: dict[Hint, str] = {
     type(None): "None",
     None: "None",
 }
-
-
-@dataclass(frozen=True)
-class _Instance:
-    """In an annotation for pydantic: an instance of a class, whose fields are its own business."""
-
-    kind: Hint
-
-    def __get_pydantic_core_schema__(self, source: object, handler: object) -> Mapping[str, object]:
-        from pydantic_core.core_schema import is_instance_schema
-
-        return is_instance_schema(self.kind)
-
-
-class _Adapter(Protocol):
-    def validate_python(self, value: object, /) -> object: ...
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -123,14 +115,16 @@ def check_fields(settings: object) -> None:
         value = getattr(settings, field.name)
         if value is not field.default:
             _check(value, field.name, *validators[field.name])
+            if type(value) is int and abs(value) > _LARGEST_WHOLE:  # of a float, as whose numpy would not take it
+                object.__setattr__(settings, field.name, float(value))
 
 
 def check_value(value: object, hint: Hint, name: str) -> None:
     """Raise a MultidriftError unless the value is as a type hint says."""
-    _check(value, name, hint, _adapter(hint))
+    _check(value, name, hint, adapter_of(hint))
 
 
-def _check(value: object, name: str, hint: Hint, adapter: _Adapter) -> None:
+def _check(value: object, name: str, hint: Hint, adapter: Adapter) -> None:
     if not _passes(value, adapter):
         where, got, takes = _fault(value, hint, name)
         raise MultidriftError(f"{where}: got {described(got)}; it takes {takes}")
@@ -148,10 +142,10 @@ def described(value: object) -> str:
 
 
 def _fits(value: object, hint: Hint) -> bool:
-    return _passes(value, _adapter(hint))
+    return _passes(value, adapter_of(hint))
 
 
-def _passes(value: object, adapter: _Adapter) -> bool:
+def _passes(value: object, adapter: Adapter) -> bool:
     try:
         adapter.validate_python(value)
     except (ValueError, OverflowError):  # the former pydantic's ValidationError
@@ -221,7 +215,7 @@ def describe(hint: Hint) -> str:  # noqa: PLR0911 (one line a kind of hint)
         return "a function"
     if origin in (dict, collections.abc.Mapping):
         return f"a mapping from {_plural(args[0])} to {_plural(args[1])}"
-    if origin in _CONTAINERS:
+    if origin in CONTAINERS:
         return f"a sequence of {_plural(args[0])}"
     name = getattr(origin or hint, "__name__", str(hint))
     return _NAMES.get(hint, f"a {name}" if name[:1] not in "AEIOU" else f"an {name}")
@@ -236,16 +230,16 @@ def _listed(signature: inspect.Signature) -> str:
     return ", ".join(name for name in signature.parameters if name != "self") or "no arguments"
 
 
-class _Validators(dict[str, tuple[Hint, _Adapter]]):
+class _Validators(dict[str, tuple[Hint, Adapter]]):
     """The hint of each argument or field, and what checks it: made when it is first asked for."""
 
     def __init__(self, annotated: object) -> None:
         super().__init__()
         self._hints: dict[str, Hint] = _hints(annotated)
 
-    def __missing__(self, name: str) -> tuple[Hint, _Adapter]:
+    def __missing__(self, name: str) -> tuple[Hint, Adapter]:
         hint = self._hints[name]
-        self[name] = (hint, _adapter(hint))
+        self[name] = (hint, adapter_of(hint))
         return self[name]
 
 
@@ -260,33 +254,3 @@ def _hints(annotated: object) -> dict[str, Hint]:
     named = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
     arguments = types.SimpleNamespace(__annotations__=named)
     return typing.get_type_hints(arguments, function.__globals__, include_extras=True)
-
-
-@functools.cache
-def _adapter(hint: Hint) -> _Adapter:
-    from pydantic import ConfigDict, TypeAdapter
-
-    settings = ConfigDict(strict=True, allow_inf_nan=False)
-    return TypeAdapter(_rewritten(hint), config=settings)  # type: ignore[arg-type]  # a hint
-
-
-def _rewritten(hint: Hint) -> Hint:  # noqa: PLR0911 (one line a kind of hint)
-    """The hint as pydantic is to see it: every class of ours or of torch by isinstance alone."""
-    from pydantic import AllowInfNan
-
-    origin, args = get_origin(hint), get_args(hint)
-    if hint in _PLAIN or origin is Literal:
-        return hint
-    if hint is object or isinstance(hint, TypeVar) or getattr(hint, "_is_protocol", False):
-        return typing.Any
-    if origin is Annotated:
-        notes: tuple[object, ...] = hint.__metadata__  # type: ignore[attr-defined]  # of Annotated
-        limits = [AllowInfNan() if isinstance(note, MayBeInfinite) else note for note in notes]
-        return Annotated[(_rewritten(args[0]), *limits)]
-    if origin in (Union, types.UnionType):
-        return Union[tuple(_rewritten(choice) for choice in args)]  # noqa: UP007  # made at run time
-    if origin is collections.abc.Callable or hint is collections.abc.Callable:
-        return Callable
-    if origin in _CONTAINERS:
-        return origin[tuple(part if part is ... else _rewritten(part) for part in args)]
-    return Annotated[typing.Any, _Instance(origin or hint)]

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from multidrift.basics.checks import Hint, check_value
+from multidrift.basics.checks import check_value
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.hints import Hint
 from multidrift.basics.reading import read_bytes
 
 _LARGEST = 256_000_000  # bytes: a plan of a thousand samples with draws of their own has a tenth of that

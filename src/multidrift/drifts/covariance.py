@@ -9,8 +9,9 @@ from typing import cast
 
 import numpy as np
 
-from multidrift.basics.checks import Hint, checked
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.hints import Hint
 from multidrift.basics.json_files import entry
 from multidrift.basics.numbers import Floats
 from multidrift.basics.types import Count

@@ -18,7 +18,7 @@ from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.foreign import users_code
 from multidrift.basics.numbers import Floats, bit_sum
 from multidrift.drifts.conditioning import cut_conditioning
-from multidrift.drifts.modules import modules_behind
+from multidrift.drifts.modules import modules_behind, tensors_behind
 from multidrift.processes.predictions import Prediction
 from multidrift.schedules.schedule import Schedule
 
@@ -143,14 +143,11 @@ class Drift(ABC):
     def fingerprint(self) -> str:
         """A hash of what this is: settings, and name, shape and all values of every parameter and buffer.
 
-        Of a plain function, which has no parameters, its name stands for them.
+        Of a plain function they are the tensors that its code uses, and without any its name stands for them.
         """
-        weights = [
-            (name, value)
-            for module in self.modules
-            for name, value in module.state_dict().items()
-            if isinstance(value, Tensor) and not value.is_meta
-        ]
+        named = [item for module in self.modules for item in module.state_dict().items()]
+        named += [(f"variable {n}", value) for n, value in enumerate(tensors_behind(self.net))]
+        weights = [(name, value) for name, value in named if isinstance(value, Tensor) and not value.is_meta]
         shapes = {name: list(value.shape) for name, value in weights}
         digest = hashlib.sha256(json.dumps([*self.settings, shapes or self.name]).encode())
         if weights:

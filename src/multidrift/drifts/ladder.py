@@ -8,23 +8,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, cast
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from multidrift.basics.checks import checked
 from multidrift.basics.devices import named_device
 from multidrift.basics.errors import MultidriftError, keeping, require
 from multidrift.basics.memory import check_size
-from multidrift.basics.numbers import Floats, aligned
 from multidrift.basics.types import Count, Dimensions, Numbers, PathLike, Size, Takes
-from multidrift.drifts.conditioning import check_conditioning, cut_conditioning
+from multidrift.drifts.agreement import PLACES, check_gradients, check_scales
 from multidrift.drifts.costs import Costs, fastest_rows, measure_costs
 from multidrift.drifts.covariance import DriftCovariance
 from multidrift.drifts.denoiser import Denoiser, denoiser_of
 from multidrift.drifts.diffusers.levels import read_levels as read_pipelines
 from multidrift.drifts.drift import Drift, Network
-from multidrift.drifts.evaluation_mode import evaluation_mode
 from multidrift.drifts.folder import BUNDLED, read_levels, write_levels
 from multidrift.drifts.gaussian import GaussianDenoiser
 from multidrift.drifts.gradient import LangevinDrift
@@ -32,11 +28,6 @@ from multidrift.drifts.guider import Guider
 from multidrift.processes.process import Process
 from multidrift.schedules.schedule import Schedule
 
-# Where the signal is weak all levels of a ladder see nearly the same noise (the smallest of the bundled digits ladder
-# is 3% and 9% away from the largest at these places), while a wrong `predicts` is 25% away or more.
-_LARGEST_MISMATCH = 0.2
-_WEAK_SIGNAL = -1.0  # λ
-_CHECKED_TIMES = 3
 GAUSSIAN = "gaussian"  # what methods call the closed form below all levels
 
 
@@ -301,48 +292,11 @@ class Ladder:
         """
         require(shape is not None or self.shape is not None, "shape", shape, "one sample's shape, as no level knows it")
         size = tuple(shape or self.shape or ())
-        check_size(_CHECKED_TIMES * math.prod(size), "shape", size)
+        check_size(len(PLACES) * math.prod(size), "shape", size)
         if self.schedule is None:
-            self._check_gradients(size, _whole(conditioning, 2))
-            return
-        weak = float(np.clip(self.schedule.time(_WEAK_SIGNAL), self.schedule.t_min, self.schedule.t_max))
-        times = np.array([self.schedule.t_max, weak, self.schedule.t_min])
-        given = _whole(conditioning, len(times))
-        seen = {name: self._noise(level, times, size, given) for name, level in self._levels.items()}
-        top = seen[self.top]
-        for name, noise in seen.items():
-            for place in (0, 1):
-                away = float((noise[place] - top[place]).norm() / top[place].norm())
-                if away > _LARGEST_MISMATCH:
-                    raise MultidriftError(
-                        f"level {name}: at t = {times[place]:g} its prediction is {away:.0%} away from {self.top}'s; "
-                        f"a ladder takes levels of one scale (is predicts={self[name].settings[0]!r} right?)"
-                    )
-
-    def _check_gradients(self, shape: tuple[int, ...], conditioning: Mapping[str, object]) -> None:
-        """Of drifts of Langevin dynamics nothing is known but that they are finite and of the right shape."""
-        for level in self:
-            x = torch.zeros((2, *shape), device=level.device or "cpu")
-            with torch.no_grad(), evaluation_mode([level]):
-                good = bool(torch.isfinite(level.predict(x, 0.0, "score", conditioning)).all())
-            require(good, f"level {level.name}", "values that are not finite at x = 0", "finite gradients there")
-
-    def _noise(self, level: Drift, times: Floats, shape: tuple[int, ...], conditioning: Mapping[str, object]) -> Tensor:
-        """What the level takes for the noise when shown pure noise at some times."""
-        generator = torch.Generator().manual_seed(0)
-        normal = torch.randn((len(times), *shape), generator=generator).to(level.device or "cpu")
-        assert self.schedule is not None
-        x = normal * aligned(torch.from_numpy(self.schedule.sigma(times)).to(normal), normal)
-        with torch.no_grad(), evaluation_mode([level]):
-            noise = level.predict(x, times, "epsilon", conditioning)
-        good = bool(torch.isfinite(noise).all())
-        require(good, f"level {level.name}", "an output that is not finite", f"finite ones at t = {times.tolist()}")
-        return noise
-
-
-def _whole(conditioning: Mapping[str, object] | None, count: int) -> dict[str, object]:
-    """The conditioning of all of so many samples."""
-    return cut_conditioning(check_conditioning(conditioning, count), count, torch.arange(count))
+            check_gradients(list(self), size, conditioning)
+        else:
+            check_scales(self._levels, self.schedule, size, conditioning)
 
 
 def as_drift(level: Drift | Network) -> Drift:

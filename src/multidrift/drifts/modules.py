@@ -17,7 +17,17 @@ def modules_behind(call: object) -> tuple[torch.nn.Module, ...]:
     globals, defaults), in lists and mappings there, and in the attributes that its code reads (`pipe.unet`); of another
     callable, in all its attributes. What is reached in other ways has to be named with `modules=`.
     """
-    return tuple(dict.fromkeys(_Search().within(call, set())))
+    found = dict.fromkeys(_Search().within(call, set()))
+    return tuple(one for one in found if isinstance(one, torch.nn.Module))
+
+
+def tensors_behind(call: object) -> tuple[torch.Tensor, ...]:
+    """The tensors among the variables and attributes that a callable uses, those in its modules aside.
+
+    Not those in lists and mappings, which functions fill as they are called.
+    """
+    found = dict.fromkeys(_Search().within(call, set()))
+    return tuple(one for one in found if isinstance(one, torch.Tensor))
 
 
 class _Search:
@@ -26,16 +36,20 @@ class _Search:
     def __init__(self) -> None:
         self.seen: set[int] = set()
 
-    def within(self, value: object, names: set[str]) -> Iterator[torch.nn.Module]:
-        """The modules in a value, which code that reads these names uses."""
+    def within(
+        self, value: object, names: set[str], *, listed: bool = False
+    ) -> Iterator[torch.nn.Module | torch.Tensor]:
+        """The modules, and tensors unless they are `listed`, in a value which code that reads these names uses."""
         if id(value) in self.seen or isinstance(value, type) or inspect.ismodule(value):
             return
         self.seen.add(id(value))
-        if isinstance(value, torch.nn.Module):
+        if isinstance(value, torch.nn.Module) or (isinstance(value, torch.Tensor) and not listed):
             yield value
+        if isinstance(value, torch.nn.Module | torch.Tensor):
             return
+        inside = listed or isinstance(value, Mapping | list | tuple)
         for inner in _parts(value, names):
-            yield from self.within(inner, names | _names(value))
+            yield from self.within(inner, names | _names(value), listed=inside)
 
 
 def _parts(value: object, names: set[str]) -> list[object]:

@@ -19,8 +19,8 @@ from typing import TypeAlias, cast
 
 from safetensors import SafetensorError
 
-from multidrift.basics.checks import Hint
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.hints import Hint
 from multidrift.basics.json_files import entry, parse_object, read_object, signed, unsigned
 from multidrift.basics.types import Count, Index
 from multidrift.generation.job import FORMAT, KIND, Shard

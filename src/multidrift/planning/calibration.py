@@ -13,9 +13,10 @@ from typing import cast
 
 import numpy as np
 
-from multidrift.basics.checks import Hint, checked
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, keeping, require
 from multidrift.basics.files import write_whole
+from multidrift.basics.hints import Hint
 from multidrift.basics.json_files import entry, read_object, signed, unsigned
 from multidrift.basics.numbers import Floats
 from multidrift.basics.types import Count, NotNegative, PathLike, Seed
