@@ -40,7 +40,7 @@ def five_rows(pages: str) -> str:
                 "networks of several sizes; this very path, ODE or SDE, in few calls of the big one",
                 f"[`md.LadderMultistep`]({pages}ladder-multistep.md)",
                 ladder_gain(),
-                "a cheap level that costs more than an eighth; the ODE at 15 calls and more, unless its nodes are searched",
+                "a cheap level that costs more than an eighth; the ODE from 15 calls on, unless its nodes are searched",
             ],
             [
                 "one network and a fine chain; samples of the chain's law",
