@@ -20,7 +20,9 @@ from tests.test_wrong_input import CALLS
 
 import multidrift as md
 
-TARGETS = {name: (call, good, sorted(wrong)) for name, (call, good, wrong) in CALLS.items()}
+# Those left out work for minutes with settings that are right, or are no public calls themselves.
+LEFT_OUT = ("auto", "learn_plan", "memorise_plan", "missing")
+TARGETS = {name: (call, good, sorted(wrong)) for name, (call, good, wrong) in CALLS.items() if name not in LEFT_OUT}
 METHODS = {
     "Euler": {"steps": 5}, "Multistep": {"steps": 5}, "Multilevel": {"steps": 5, "calls": (5, 2)},
     "PoissonMidpoint": {"steps": 4, "substeps": 3}, "Picard": {"steps": 5}, "LadderMultistep": {"steps": 5, "levels": ("a", "b")},
@@ -76,6 +78,13 @@ def is_meant(hint, value):
     if isinstance(value, str | bytes):
         return value in names or (isinstance(value, str) and bool(names & {str, os.PathLike}))
     return not (value is None and not names & {None, type(None)})
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """What a random name of a file makes, it makes there."""
+    (tmp_path / "within").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "within")
 
 
 @examples(0.5, 120)

@@ -150,7 +150,7 @@ def test_bad_input_is_refused(ddpm):
     ladder = md.SyntheticLadder(2.5).ladder(ddpm)
     with pytest.raises(md.MultidriftError, match="ladder: got .*at least two levels"):
         md.calibrate(md.SyntheticLadder(2.5, levels=1).ladder(ddpm))
-    with pytest.raises(md.MultidriftError, match="costs: got .*nan.*finite"):
+    with pytest.raises(md.MultidriftError, match="seconds.'f1'.: got nan"):
         md.calibrate(ladder, costs=Costs(dict.fromkeys(ladder.names, float("nan")), 1, "test"))
     with pytest.raises(md.MultidriftError, match="costs: got .*seconds of f1"):
         md.calibrate(ladder, costs=Costs({"f1": 1.0}, 1, "test"))

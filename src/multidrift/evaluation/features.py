@@ -76,7 +76,7 @@ def featured(function: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
     given: object = found  # whatever it is
     good = isinstance(given, Tensor) and given.ndim == 2 and len(given) == len(samples)
     shown = tuple(found.shape) if isinstance(given, Tensor) else type(given).__name__
-    require(good, "features", shown, f"a function that gives a tensor [{len(samples)}, d]")
+    require(good, "features", shown, f"a function that gives [{len(samples)}, d]")
     require(
         bool(torch.isfinite(found).all()), "features", "values that are not finite", "a function that gives finite ones"
     )
