@@ -36,7 +36,7 @@ INSIDE = {
         "log_variance",
     ),
     *("intervals", "rotation", "reach", "position", "velocity", "joined", "lift", "check_time", "has_noise_of"),
-    *("log_snr", "spaced", "unspaced", "alpha", "sigma", "log_alpha", "log_sigma", "begin"),
+    *("read_at", "log_snr", "spaced", "unspaced", "alpha", "sigma", "log_alpha", "log_sigma", "begin"),
 }
 # Of objects that the package makes and hands out: they are asked, not set up.
 HANDED_OUT = {
@@ -44,7 +44,7 @@ HANDED_OUT = {
     *("Calibration.sensitivities", "Calibration.acceptance", "Calibration.check", "Plan.check", "Transitions.of"),
     *("DriftCovariance.value", "DriftCovariance.mean", "DriftCovariance.regress", "DriftCovariance.check"),
     *("DriftCovariance.serves", "Metrics.of", "Metrics.estimate", "Accelerated.called", "Accelerated"),
-    "Picard.forecast",
+    *("Picard.forecast", "Speculative.forecast_from"),
 }
 
 

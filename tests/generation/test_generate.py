@@ -293,7 +293,7 @@ def test_the_bar_counts_what_all_processes_have_drawn(monkeypatch, tmp_path, den
     """Whoever drew it; what lay there before is no speed of now, so it is no part of the time left."""
     monkeypatch.setattr(progress, "_EVERY", 0.0)
     folder = Folder(tmp_path, ".safetensors")
-    folder.begin({"kind": KIND, "format": FORMAT}, resume=False)
+    folder.begin({"kind": KIND, "format": FORMAT, "first": 0, "count": 12, "files": "safetensors"}, resume=False)
 
     def put(number):
         folder.put(Shard(number, 4 * number, 4), lambda path: path.touch(), {})

@@ -257,7 +257,7 @@ def bad(ladder, process):
         "paths: got 1; it takes an integer of at least 2": lambda: md.LadderMultistep(6).fitted(ladder, paths=1),
         "levels: got None; .*ladder.measured": lambda: md.sample(md.Ladder(list(ladder)), md.LadderMultistep(6)),
         "start: got 'gaussian'": lambda: md.sample(ladder, md.LadderMultistep(6, start="gaussian")),
-        "covariance: is damaged": lambda: md.DriftCovariance.from_dict({"levels": ["a"]}),
+        "covariance: 'ladder' is missing": lambda: md.DriftCovariance.from_dict({"levels": ["a"]}),
     }
 
 

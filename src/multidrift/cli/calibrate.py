@@ -43,7 +43,7 @@ def calibrate_command(
     console = Console(stderr=True)
     check_output(out, file=True)
     if page is not None:
-        check_output(page, file=True)
+        check_output(page, file=True, name="page")
     networks = (Ladder.load(ladder) if Path(ladder).is_dir() else Ladder.bundled(ladder)).to(device)
     assert networks.schedule is not None  # ladders in folders are Denoisers
     console.print(f"measuring {', '.join(networks.names)} …")

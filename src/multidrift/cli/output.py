@@ -28,17 +28,20 @@ def is_file_name(out: Path) -> bool:
     return known and not out.is_dir()
 
 
-def check_output(out: Path, *, file: bool = False) -> None:
-    """Refuse an `out` that could not be written to; make the folder, unless `out` is a file within one."""
-    require(str(out) not in ("", "."), "out", str(out), "a file or a folder")
+def check_output(out: Path, *, file: bool = False, name: str = "out") -> None:
+    """Refuse an `out` that could not be written to; make the folder, unless `out` is a file within one.
+
+    `name`: the option's.
+    """
+    require(str(out) not in ("", "."), name, str(out), "a file or a folder")
     if file:
-        require(out.parent.is_dir(), "out", str(out), "a file in an existing folder")
-        check_writable(out, "out")
+        require(out.parent.is_dir(), name, str(out), "a file in an existing folder")
+        check_writable(out, name)
         return
-    require(not out.exists() or out.is_dir(), "out", str(out), "a folder")
-    with writing(out, "out"):
+    require(not out.exists() or out.is_dir(), name, str(out), "a folder")
+    with writing(out, name):
         out.mkdir(parents=True, exist_ok=True)
-    check_writable(out / "trial", "out")
+    check_writable(out / "trial", name)
 
 
 def check_new_folder(out: Path) -> None:

@@ -150,7 +150,8 @@ def sit(
     return flow(family, data_at=1, name=label, shape=family.shape, modules=[network])
 
 
-def edm2(path: str | Path, *, name: str | None = None, dtype: torch.dtype = torch.float32) -> Denoiser:
+@checked
+def edm2(path: PathLike, *, name: str | None = None, dtype: torch.dtype = torch.float32) -> Denoiser:
     """EDM2 XS to XXL from its published safetensors: a file, or a folder with `unet/` in it.
 
     Latents of Stable Diffusion's VAE, whitened by EDM2's own numbers and not by 0.18215; `class_labels` [n], or one-hot

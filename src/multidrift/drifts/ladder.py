@@ -142,12 +142,13 @@ class Ladder:
                 module.to(place)
         return self
 
+    @checked
     def optimized(
         self,
         *,
         compiled: bool | str = False,
         channels_last: bool = False,
-        rows: int | None = None,
+        rows: Size | None = None,
         levels: str | Sequence[str] | None = None,
     ) -> Ladder:
         """The same ladder with faster calls of some `levels` (None: all), see `Denoiser.optimized`; without costs."""

@@ -18,7 +18,7 @@ from multidrift.drifts.guider import Guider
 from multidrift.drifts.ladder import Ladder
 from multidrift.integrations.diffusers.guider import LevelGuider
 from multidrift.integrations.diffusers.inputs import inputs, seeds, with_callback
-from multidrift.integrations.diffusers.levels import SECOND, as_denoiser, check_like, named_networks, network_of
+from multidrift.integrations.diffusers.levels import LEVELS, SECOND, as_denoiser, check_like, named_networks, network_of
 from multidrift.integrations.diffusers.loop import Loop
 from multidrift.integrations.diffusers.network import StandIn, cast_to_dtype
 from multidrift.integrations.diffusers.regrid import with_steps
@@ -44,7 +44,7 @@ _NO_PART_OF = ("denoising_end", "denoising_start")  # a part of the noise levels
 def accelerate(
     pipe: object,
     method: Annotated[Method, Takes("a method, such as md.Euler(steps=50)")],
-    ladder: Ladder | Sequence[object] | None = None,
+    ladder: Annotated[Ladder | Sequence[object] | None, Takes(LEVELS)] = None,
     *,
     eta: NotNegative | None = None,
     plan_seed: Seed = 0,

@@ -25,6 +25,7 @@ from multidrift.processes.predictions import Prediction
 from multidrift.schedules.diffusers import Scheduler, from_diffusers, is_scheduler
 
 PARTS = ("transformer", "unet", "prior")  # what pipelines call the network that their loop evaluates
+LEVELS = "an md.Ladder, or a list of networks, pipelines or Denoisers below the pipeline's own"  # what `ladder` takes
 SECOND = ("transformer_2",)  # networks for a part of the noise levels
 # What a network's config must have in common with the pipeline's own, which it is called like.
 _ALIKE = (
@@ -82,8 +83,7 @@ def named_networks(
     if ladder is None:
         return {"model": own}, None
     listed = list(ladder) if isinstance(ladder, Sequence | Ladder) else []
-    takes = "an md.Ladder, or a list of networks, pipelines or Denoisers below the pipeline's own"
-    require(bool(listed), "ladder", ladder, takes)
+    require(bool(listed), "ladder", ladder, LEVELS)
     names = [level.name if isinstance(level, Drift) else f"f{i + 1}" for i, level in enumerate(listed)]
     for name, level in zip(names, listed, strict=True):
         if isinstance(level, Denoiser):

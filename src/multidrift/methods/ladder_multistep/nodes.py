@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multidrift.basics.checks import check_fields
+from multidrift.basics.checks import check_fields, checked
 from multidrift.basics.errors import require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Count
 from multidrift.processes.diffusion import Diffusion
 from multidrift.schedules.continuous import VariancePreserving
 
@@ -39,7 +40,8 @@ class CellNodes:
         increasing = bool(np.all(np.diff(self._table()[0]) > 0))
         require(increasing, "straight", self.straight, "a number nearer to 0: the nodes would not increase")
 
-    def places(self, inner: int) -> Floats:
+    @checked
+    def places(self, inner: Count) -> Floats:
         """λ of `inner` nodes, increasing, float64 [inner]."""
         measure, places = self._table()
         return np.interp(np.linspace(0.0, 1.0, inner), measure, places)
