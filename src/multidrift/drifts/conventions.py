@@ -157,7 +157,7 @@ def edm2(path: PathLike, *, name: str | None = None, dtype: torch.dtype = torch.
     Latents of Stable Diffusion's VAE, whitened by EDM2's own numbers and not by 0.18215; `class_labels` [n], or one-hot
     [n, 1000], nothing for no class. The network is written from the paper, without the authors' code.
     """
-    return edm(load_edm2(path, dtype=dtype), name=Path(path).stem if name is None else name)
+    return edm(load_edm2(Path(path), dtype=dtype), name=Path(path).stem if name is None else name)
 
 
 class _Foreign:
