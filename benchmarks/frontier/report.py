@@ -252,7 +252,8 @@ def plot(path: Path) -> None:
                 _draw(axes, name, colour, group, statistic)
             chosen = [e for e in kept(f"frontier-{process}-auto") if "errors" in e]
             errors = [Errors(np.array(e["errors"])).of(statistic) for e in chosen]
-            axes.plot([_price(e) for e in chosen], errors, "x", color="C2", ms=9, mew=2, label="md.auto")
+            if chosen:
+                axes.plot([_price(e) for e in chosen], errors, "x", color="C2", ms=9, mew=2, label="md.auto")
             axes.set(xscale="log", yscale="log", title=f"{title}: {statistic} error", xlabel="cost in calls of f5")
             axes.set_xticks(BUDGETS, map(str, BUDGETS))
             axes.minorticks_off()
