@@ -78,7 +78,7 @@ def table() -> str:
 def main() -> None:
     """Print and record the median seconds of each."""
     torch.set_num_threads(1)
-    record = Record("border", {**machine("cpu"), "repeats": REPEATS})
+    record = Record("border", {"benchmark": "border", "machine": machine("cpu"), "repeats": REPEATS})
     for name, call in calls().items():
         value = seconds(call)
         print(f"{name:40} {value * 1e6:6.1f} µs{'' if value < BOUND else ', above the bound'}")
