@@ -9,6 +9,7 @@ from multidrift.basics.types import MOST_VALUES
 
 _UNKNOWN = 16_000_000_000  # bytes, where the system does not say
 _BYTES = 4  # of a value in float32
+_COPIES = 8  # that a run holds of its states, at the least: drifts, noise, and what a step makes of them
 
 
 def memory() -> int:
@@ -21,5 +22,5 @@ def memory() -> int:
 
 def check_size(values: int, argument: str, got: object) -> None:
     """Raise, naming the argument, where so many values are more than a run may have or than this machine could hold."""
-    most = min(MOST_VALUES, memory() // _BYTES)
+    most = min(MOST_VALUES, memory() // (_BYTES * _COPIES))
     require(values <= most, argument, got, f"fewer: that is {values:,} values, above {most:,}")
