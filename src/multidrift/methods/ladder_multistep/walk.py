@@ -281,7 +281,7 @@ def _read(name: str, value: object, settings: type[CellWeights | CellNodes]) -> 
     if not isinstance(value, Mapping):
         return value
     known = settings.__dataclass_fields__
-    require(set(value) <= set(known), name, sorted(set(value) - set(known)), ", ".join(known))
+    require(set(value) <= set(known), name, [key for key in value if key not in known], ", ".join(known))
     return settings(**value)
 
 

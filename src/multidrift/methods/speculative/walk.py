@@ -74,7 +74,7 @@ class Speculative(GridMethod):
 
     steps_are_gaussian: ClassVar[bool] = True
 
-    window: int | Sequence[int] = 20
+    window: Size | Sequence[Size] = 20
     drafter: str | Sequence[str] | Multilevel | Mapping[str, object] = FROZEN
     every: int = 1
     verification: Verification = "step"
