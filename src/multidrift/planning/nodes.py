@@ -10,7 +10,7 @@ import numpy as np
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
-from multidrift.basics.types import Seed, Size
+from multidrift.basics.types import Paths, Seed, Size
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import process_for
 from multidrift.methods.ladder_multistep.nodes import CellNodes, default_nodes
@@ -51,9 +51,9 @@ def search_nodes(
     method: LadderMultistep,
     process: Process | None = None,
     *,
-    paths: Size = 16,
+    paths: Paths = 16,
     evaluations: Size = 30,
-    validation: Size = 32,
+    validation: Paths = 32,
     reference_steps: Size | None = None,
     seed: Seed = 0,
 ) -> FoundNodes:
@@ -71,8 +71,6 @@ def search_nodes(
     require(
         method.grid is None and method.times is None, "method", method.grid or "times=", "one without grid or times"
     )
-    for name, value in (("paths", paths), ("validation", validation)):
-        require(value >= 2, name, value, "an integer of at least 2")
     decided = method.for_model(ladder, process)
     nodes = method.nodes or default_nodes(process, decided.inner_nodes)
     fine = reference_steps or 8 * method.number_of_evaluations
@@ -88,12 +86,10 @@ def search_nodes(
             else np.log(measured.errors.double().cpu().numpy() + _TINY)
         )
 
-    before = float(logs(training, nodes, paths).mean())
     result = _minimise(lambda found: float(logs(training, found, paths).mean()), nodes, evaluations)
-    best = result.nodes if result.value < before else nodes
-    ours, theirs = (logs(unseen, found, validation) for found in (best, nodes))
+    ours, theirs = (logs(unseen, found, validation) for found in (result.nodes, nodes))
     return FoundNodes(
-        method=replace(method, nodes=best),
+        method=replace(method, nodes=result.nodes),
         evaluations=result.evaluations,
         ratio=_ratio(ours - theirs),
         error=float(np.exp(ours).mean()),
@@ -104,13 +100,12 @@ def search_nodes(
 @dataclass(frozen=True)
 class _Minimum:
     nodes: CellNodes
-    value: float
     evaluations: int
     converged: bool
 
 
 def _minimise(error: Callable[[CellNodes], float], start: CellNodes, evaluations: int) -> _Minimum:
-    """Nelder and Mead's search from `start`; settings that are no nodes count as infinitely bad, without a run."""
+    """Nelder and Mead's search from `start`, which it returns where nothing is better; what is no nodes is not run."""
     try:
         from scipy.optimize import minimize  # an optional extra
     except ImportError as missing:
@@ -126,7 +121,7 @@ def _minimise(error: Callable[[CellNodes], float], start: CellNodes, evaluations
     simplex = np.vstack([middle, middle + np.diag(_STEP)])
     options = {"initial_simplex": simplex, "maxfev": evaluations, "xatol": 0.02, "fatol": 0.01}
     found = minimize(value, middle, method="Nelder-Mead", options=options)
-    return _Minimum(CellNodes(*found.x.tolist()), float(found.fun), int(found.nfev), bool(found.success))
+    return _Minimum(CellNodes(*found.x.tolist()), int(found.nfev), bool(found.success))
 
 
 def _ratio(differences: Floats) -> tuple[float, float, float]:
