@@ -26,6 +26,7 @@ RESULT = md.sample(DENOISER, md.Euler(2))
 SYNTHETIC = md.SyntheticLadder(2.5, levels=2).ladder(SCHEDULE)
 COSTS = Costs({"f1": 1.0, "f2": 4.0}, 1, "here")
 CALIBRATION = md.calibrate(SYNTHETIC, paths=2, steps=8, costs=COSTS)
+ONE_LEVEL = md.Ladder([SYNTHETIC["f2"]])
 NOT_COUNTS = (True, 0, -1, 2.5, "3", [3], NAN)
 NOT_POSITIVE = (True, 0, -1.0, NAN, INF, "1", [1.0], None)
 
@@ -180,7 +181,7 @@ CALLS = {
         "features": ([], "a", [[NAN], [1.0]], [1.0, 2.0]), "labels": ([0, 2], [0], "ab"), "prior_std": NOT_POSITIVE,
     }),
     "auto": (md.auto, {"ladder": SYNTHETIC, "calls": 3, "calibration": CALIBRATION}, {
-        "ladder": (None, DENOISER), "calls": (True, NAN, -1, "3"), "seconds": (1.0, 0), "error": (INF,), "latency": ("a",),
+        "ladder": (None, DENOISER, ONE_LEVEL), "calls": (True, NAN, -1, "3"), "seconds": (1.0, 0), "error": (INF,), "latency": ("a",),
         "calibration": ({}, 3), "batch": (True, 0), "quality": ("best", None), "samples": (3, 2.5, 10**9), "seed": (-1, 2**40, 1.5),
         "reference_steps": (1, 10**9), "features": (3,), "process": ("ddpm",), "force": (1,),
     }),

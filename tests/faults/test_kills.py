@@ -1,12 +1,14 @@
 """kill -9 at random points, and two writers at once: nothing lost, nothing half-written, nothing left over."""
 
 import mmap
+import os
 import struct
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.cli.inside import run
 from tests.faults.kills import child, ended, for_a_while, killed_at_random, litter
 from tests.fuzz.test_fuzz_files import tiny
 
@@ -122,6 +124,33 @@ def test_a_training(tmp_path):
         assert [path.name for path in place["folder"].iterdir()] == [CHECKPOINT]
 
     killed_at_random(prepare, lambda: train(place["folder"], reported), check)
+
+
+@pytest.mark.skipif("FAULTS" not in os.environ, reason="a training a point: `make faults` runs it")
+def test_the_train_command(tmp_path):
+    """Under the ladder's name is nothing, or the whole ladder; the same command again ends with the same weights."""
+    pictures, runs, place = tmp_path / "pictures.npz", iter(range(1000)), {}
+    np.savez(pictures, x=np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8))
+
+    def train(out):
+        options = ("--levels", "f1", "--steps", 4, "--batch-size", 4, "--device", "cpu", "--overwrite")
+        done = run("train", pictures, out, *options)
+        assert done.returncode == 0, done.stderr
+
+    train(tmp_path / "whole")
+    known = fingerprint(md.Ladder.load(tmp_path / "whole"))
+
+    def prepare():
+        place["out"] = tmp_path / f"run{next(runs)}"
+
+    def check(killed):
+        out = place["out"]
+        assert not out.exists() or fingerprint(md.Ladder.load(out)) == known
+        train(out)
+        assert fingerprint(md.Ladder.load(out)) == known
+        assert litter(tmp_path) == []
+
+    killed_at_random(prepare, lambda: train(place["out"]), check)
 
 
 def test_images_that_are_generated(tmp_path):

@@ -138,6 +138,7 @@ def _check_calibration(
     calibration: Calibration, ladder: Ladder, process: Process, batch: int | None, *, force: bool
 ) -> None:
     """Refuse one of something else; where its costs were given, and not measured, it is of no machine."""
+    require(len(ladder) >= 2, "ladder", ladder, "at least two levels; of one network there is nothing to choose from")
     here = machine_name(ladder[ladder.top].device or torch.device("cpu")) if calibration.spread else None
     calibration.check(ladder, process, batch=batch, machine=here, force=force)
 
