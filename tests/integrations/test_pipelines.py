@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 
 import diffusers
 import pytest
@@ -38,6 +39,26 @@ def test_euler_is_the_pipelines_own_solver(family):
     assert found.shape == wanted.shape
     assert torch.allclose(found, wanted, atol=1e-4 * size_of(wanted), rtol=0)
     assert torch.equal(call(pipe, given, **many), wanted)
+
+
+@pytest.mark.parametrize(("family", "number"), [("flux", "num_images_per_prompt"), ("wan", "num_videos_per_prompt")])
+def test_two_samples_of_each_prompt_that_was_encoded(family, number, monkeypatch):
+    """Pipelines that repeat what they encode and not embeddings that they are given: encoded here by a stand-in."""
+    pipe, given = pipelines.of(family)
+    encode = pipe.encode_prompt
+
+    def repeated(**settings):
+        found = encode(**settings)
+        return *(each.repeat_interleave(2, dim=0) for each in found[:2]), *found[2:]
+
+    monkeypatch.setattr(pipe, "encode_prompt", repeated)
+    wanted = call(pipe, given, **{number: 2})
+    with accelerate(pipe, md.Euler(STEPS)) as running:
+        found = call(pipe, given, **{number: 2})
+        assert running.calls == {"model": STEPS}
+    assert len(found) == 4
+    assert not torch.equal(found[0], found[1])
+    assert torch.allclose(found, wanted, atol=1e-4 * size_of(wanted), rtol=0)
 
 
 @functools.cache
@@ -88,6 +109,15 @@ def test_every_method_runs_on_every_family(family, name):
     assert torch.isfinite(found).all()
     assert found.shape == by_euler(family).shape
     assert calls["model"] > 0
+
+
+@pytest.mark.parametrize("name", [*SAME, *RUNS])
+def test_settings_saved_and_loaded_give_the_same_picture(name):
+    """For every method, with noise where it takes any and a plan of its own."""
+    method, more = RUNS.get(name) or (SAME[name][0], {"ladder": SAME[name][1]})
+    loaded = md.method_from_dict(json.loads(json.dumps(method.to_dict())))
+    settings = {"eta": 0.0 if name == "PredictorCorrector" else 1.0, "plan_seed": 5} | more
+    assert torch.equal(by(loaded, "sd3", **settings)[0], by(method, "sd3", **settings)[0])
 
 
 def test_the_same_noise_gives_ddpms_picture(monkeypatch):
