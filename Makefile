@@ -3,12 +3,16 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 EXTRAS := diffusers,report,eval,train,arviz,serve,docs,dev
 
-.PHONY: demo test lint docs bench fuzz faults mutants clean
+.PHONY: demo test units lint docs bench fuzz faults mutants clean
 
 demo: .venv/ready
 	$(BIN)/multidrift demo --out out
 
-test: lint
+# Side by side: mypy alone takes a minute of one core.
+test: .venv/ready
+	$(MAKE) --no-print-directory --jobs 2 lint units
+
+units: .venv/ready
 	$(BIN)/pytest -n 2
 
 lint: .venv/ready

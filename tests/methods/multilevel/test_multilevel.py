@@ -1,5 +1,7 @@
 """Multilevel Euler-Maruyama: its exact special cases, unbiasedness, counts and laws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -93,7 +95,7 @@ def test_unbiased_above_a_gaussian(grounded, ddpm):
     coordinate, a false alarm in 10^8."""
     method = md.Multilevel(6, levels=("gaussian", "f3"), probabilities=(1.0, 0.5), draws="independent")
     process = md.Diffusion(ddpm)
-    weights = np.concatenate([method.plan(grounded, process, seed=seed).weights for seed in range(4000)])
+    weights = replace(method, shared=False).plan(grounded, process, count=4000).weights
     n, t = 2, float(method.grid_for(process)[2])
     x = torch.tensor([[0.3, -0.7]], dtype=torch.float64)
     low, top = (d.predict(x, t, "sample", {})[0].numpy() for d in method.levels_of(grounded).values())
@@ -187,18 +189,15 @@ def linear_ladder(schedule):
     return md.Ladder(levels)
 
 
-def mean_path_error(draws, steps, calls, seeds, schedule):
-    """(mean, standard error) over plan seeds of the end's relative deviation from the top level's Euler path."""
+def mean_path_error(draws, steps, calls, number, schedule):
+    """(mean, standard error) over draws of the end's relative deviation from the top level's Euler path."""
     ladder = linear_ladder(schedule)
-    start = torch.ones(1, 1, dtype=torch.float64)
+    start = torch.ones(number, 1, dtype=torch.float64)
     process = md.Diffusion(schedule, 0)
-    exact = float(md.sample(ladder, md.Euler(steps, "logsnr"), process, start=start, **F64).samples)
-    method = md.Multilevel(steps, "logsnr", calls=(steps, calls), draws=draws)
-    found = [
-        float(md.sample(ladder, method, process, start=start, plan_seed=s, **F64).samples) / exact - 1
-        for s in range(seeds)
-    ]
-    return np.mean(found), np.std(found) / np.sqrt(seeds)
+    exact = md.sample(ladder, md.Euler(steps, "logsnr"), process, start=start[:1], **F64).samples
+    method = md.Multilevel(steps, "logsnr", calls=(steps, calls), draws=draws, shared=False)
+    found = (md.sample(ladder, method, process, start=start, **F64).samples / exact - 1).numpy()
+    return np.mean(found), np.std(found) / np.sqrt(number)
 
 
 def test_independent_draws_are_unbiased_on_a_linear_drift(ddpm):
@@ -246,15 +245,15 @@ def test_draws_per_sample_belong_to_the_sample(ladder, order):
 
 
 def test_systematic_draws_err_less_than_independent_ones(ladder, ddpm):
-    """Squared distance to the top level's path, same noise and calls: medians over 20 plan seeds."""
+    """Squared distance to the top level's path, same noise and calls: medians over 20 lots of 20 samples, each with its draw."""
     for eta in (0, 1):
         process = md.Diffusion(ddpm, eta)
-        wanted = md.sample(ladder, md.Euler(100, "blend"), process, count=50, **F64).samples
+        wanted = md.sample(ladder, md.Euler(100, "blend"), process, count=400, **F64).samples
         error = {}
         for draws in ("independent", "systematic"):
-            method = md.Multilevel(100, "blend", levels=("f1", "f3"), calls=(100, 25), draws=draws)
-            runs = [md.sample(ladder, method, process, count=50, plan_seed=s, **F64).samples for s in range(20)]
-            error[draws] = np.median([float((x - wanted).square().mean()) for x in runs])
+            method = md.Multilevel(100, "blend", levels=("f1", "f3"), calls=(100, 25), draws=draws, shared=False)
+            found = md.sample(ladder, method, process, count=400, **F64).samples
+            error[draws] = float((found - wanted).square().view(20, -1).mean(dim=1).median())
         assert error["systematic"] < 0.5 * error["independent"]
 
 
@@ -297,9 +296,9 @@ def test_draws_per_sample_differ_under_a_list_of_seeds(ladder):
 
 def test_few_calls_stay_unbiased_in_total(ladder, ddpm):
     """Less than one firing expected beside the final call: weights stay 1/p, so that their mean covers the run."""
-    method = md.Multilevel(80, levels=("f1", "f3"), calls=(80, 1.4))
+    method = md.Multilevel(80, levels=("f1", "f3"), calls=(80, 1.4), shared=False)
     lengths = md.Diffusion(ddpm).relative_steps(md.grid_times(ddpm, 80))
-    covered = [(method.plan(ladder, seed=s).weights[0, :, 1] * lengths).sum() / lengths.sum() for s in range(600)]
+    covered = method.plan(ladder, count=600).weights[:, :, 1] @ lengths / lengths.sum()
     assert np.mean(covered) == pytest.approx(1, abs=5 * np.std(covered) / 600**0.5)
 
 
