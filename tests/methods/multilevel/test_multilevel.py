@@ -245,7 +245,7 @@ def test_draws_per_sample_belong_to_the_sample(ladder, order):
 
 
 def test_systematic_draws_err_less_than_independent_ones(ladder, ddpm):
-    """Squared distance to the top level's path, same noise and calls: medians over 20 lots of 20 samples, each with its draw."""
+    """Squared distance to the top level's path, same noise and calls: medians over 20 lots of 20 draws and samples."""
     for eta in (0, 1):
         process = md.Diffusion(ddpm, eta)
         wanted = md.sample(ladder, md.Euler(100, "blend"), process, count=400, **F64).samples
