@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 from tests.fakes import F64, Counting, Small
-from tests.ranks import free_port, receive, run_ranks, start
+from tests.ranks import answer_where_the_other_dies, run_ranks
 
 import multidrift as md
 from multidrift.distributed import Link, agree, joined, latency, measured_link, round_latency, spread
@@ -124,12 +124,8 @@ def test_a_rank_that_dies_is_told_by_the_others(denoiser, ddpm):
         with joined(20.0):
             md.sample(md.Denoiser(net, ddpm, "sample", shape=(2,)), md.Picard(6), count=2, evaluate=spread())
 
-    port = free_port()
-    ranks = [start(rank, 2, port, draw) for rank in range(2)]
-    assert ranks[0][1].poll(30)
-    assert receive(ranks[0][1]).startswith("MultidriftError: ranks: another one is gone (")
-    for child, _ in ranks:
-        child.join(10)
+    answer = answer_where_the_other_dies(draw)
+    assert answer.startswith("MultidriftError: ranks: another one is gone (")
 
 
 def test_ranks_that_disagree(mixture, ddpm, denoiser):

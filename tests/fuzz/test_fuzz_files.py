@@ -234,7 +234,7 @@ def test_a_change_that_is_let_in_is_found(kinds, monkeypatch):
     """Without the digest a changed number is read as if it were the plan's."""
     kind, file = kinds["plan"], kinds["plan"].files[0]
     whole, known = file.read_bytes(), kind.read()
-    monkeypatch.setattr("multidrift.runs.plan.unsigned", lambda content, name: content)
+    monkeypatch.setattr("multidrift.basics.json_files.unsigned", lambda content, name: content)
     try:
         file.write_bytes(whole.replace(b'"seed": 0', b'"seed": 1'))
         found, error = answered(kind.read)

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Protocol, TypeVar, cast
 
 from multidrift.basics.checks import check_value
-from multidrift.basics.errors import MultidriftError
+from multidrift.basics.errors import MultidriftError, keeping
+from multidrift.basics.files import write_whole
 from multidrift.basics.hints import Hint
 from multidrift.basics.reading import read_bytes
 
 _LARGEST = 256_000_000  # bytes: a plan of a thousand samples with draws of their own has a tenth of that
 _DEEPEST = 32
 _DIGEST = "digest"
+_Built = TypeVar("_Built")
 
 
 def read_json(path: Path, argument: str = "path") -> object:
@@ -92,6 +94,32 @@ def unsigned(content: Mapping[str, object], name: str) -> dict[str, object]:
     if content.get(_DIGEST) != _digest(plain):
         raise MultidriftError(f"{name}: is damaged or was changed (its hash differs)")
     return plain
+
+
+class Described(Protocol):
+    """What can be written as one JSON object."""
+
+    def to_dict(self) -> dict[str, object]:
+        """All of it as plain values."""
+        ...
+
+
+def write_signed(thing: Described, path: Path) -> None:
+    """Write it as JSON with a digest, whole or not at all; the error of a disk that takes nothing keeps the thing."""
+    text = json.dumps(signed(thing.to_dict())) + "\n"
+    with keeping(thing):
+        write_whole(path, lambda partial: partial.write_text(text))
+
+
+def read_signed(path: Path, name: str, build: Callable[[Mapping[str, object]], _Built]) -> _Built:
+    """What `build` makes of such a file, or an error that says what is wrong with the file; `name`: what it is."""
+    content = read_object(path)
+    try:
+        found = build(content)
+        unsigned(content, name)  # last, as what is wrong with an entry says more
+    except MultidriftError as error:
+        raise MultidriftError(f"{path}: {error}") from error
+    return found
 
 
 def _digest(content: Mapping[str, object]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,9 @@ from typing import cast
 import numpy as np
 
 from multidrift.basics.checks import checked
-from multidrift.basics.errors import MultidriftError, keeping, require
-from multidrift.basics.files import write_whole
+from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.hints import Hint
-from multidrift.basics.json_files import entry, read_object, signed, unsigned
+from multidrift.basics.json_files import entry, read_signed, write_signed
 from multidrift.basics.numbers import Floats
 from multidrift.basics.types import Count, NotNegative, PathLike, Seed
 from multidrift.drifts.costs import Costs
@@ -216,21 +214,13 @@ class Calibration:
     @checked
     def save(self, path: PathLike) -> None:
         """Write it as JSON; the file appears whole or not at all."""
-        text = json.dumps(signed(self.to_dict())) + "\n"
-        with keeping(self):
-            write_whole(Path(path), lambda partial: partial.write_text(text))
+        write_signed(self, Path(path))
 
     @staticmethod
     @checked
     def load(path: PathLike) -> Calibration:
         """The calibration saved at `path`, or an error that says what is wrong with the file."""
-        content = read_object(Path(path))
-        try:
-            found = Calibration.from_dict(content)
-            unsigned(content, "calibration")
-        except MultidriftError as error:
-            raise MultidriftError(f"{path}: {error}") from error
-        return found
+        return read_signed(Path(path), "calibration", Calibration.from_dict)
 
 
 def _without_nan(values: list[object]) -> list[object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,9 +11,8 @@ from typing import cast
 import numpy as np
 
 from multidrift.basics.checks import check_value, checked
-from multidrift.basics.errors import MultidriftError, keeping, require
-from multidrift.basics.files import write_whole
-from multidrift.basics.json_files import entry, mapping, read_object, signed, unsigned
+from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.json_files import entry, mapping, read_signed, write_signed
 from multidrift.basics.numbers import Floats
 from multidrift.basics.types import Index, NotNegative, PathLike, Seed
 from multidrift.processes.diffusion import Diffusion
@@ -109,21 +107,13 @@ class Plan:
     @checked
     def save(self, path: PathLike) -> None:
         """Write the plan as JSON; the file appears whole or not at all."""
-        text = json.dumps(signed(self.to_dict())) + "\n"
-        with keeping(self):
-            write_whole(Path(path), lambda partial: partial.write_text(text))
+        write_signed(self, Path(path))
 
     @staticmethod
     @checked
     def load(path: PathLike) -> Plan:
         """The plan saved at `path`, or an error that says what is wrong with the file."""
-        content = read_object(Path(path))
-        try:
-            plan = Plan.from_dict(content)
-            unsigned(content, "plan")
-        except MultidriftError as error:
-            raise MultidriftError(f"{path}: {error}") from error
-        return plan
+        return read_signed(Path(path), "plan", Plan.from_dict)
 
 
 def _read(content: Mapping[str, object]) -> Plan:
