@@ -103,4 +103,4 @@ def _edges(fires: Bools, probabilities: Floats) -> Floats:
 def _beside_firings(fires: Bools) -> Bools:
     """The firings whose neighbours fire too, bool [steps]; beyond the ends everything does."""
     padded = np.concatenate([[True], fires, [True]])
-    return padded[:-2] & fires & padded[2:]
+    return np.asarray(padded[:-2] & fires & padded[2:])
