@@ -85,13 +85,18 @@ def test_the_tables_are_written_from_the_records(monkeypatch, tmp_path):
     }
     monkeypatch.setattr("benchmarks.frontier.report.settings", lambda process: table[process])
     assert "0.25 [0.25, 0.25]" in report.at_each_budget()
-    assert report.auto() == report.auto_summary() == report.law() == report.MISSING
+    assert report.auto() == report.auto_summary() == report.law() == report.auto_law() == report.MISSING
     chosen = {"label": "Multistep f5", "budget": 10, "steps": 10, "predicted": 0.2, "standard_error": 0.02}
     chosen |= {"errors": [made_up(0.1).tolist()], "calls": {"f5": 10.0}}
     (tmp_path / "frontier-sde-auto.json").write_text(json.dumps({"entries": [chosen]}))
     assert "Multistep f5, 10 steps" in report.auto()
     assert "1.00 [1.00, 1.00]" in report.auto()
     assert "Of 1 choices 1 are within 15%" in report.auto_summary()
+    of_law = {"kernel": [0.005, 0.001, 0.009], "frechet": 0.2, "eta": 1.0, "budget": 10}
+    least = of_law | {"label": "diffusers A f5, linspace", "kernel": [0.004, 0.001, 0.007]}
+    (tmp_path / "multilevel-law.json").write_text(json.dumps({"entries": [least]}))
+    (tmp_path / "frontier-sde-auto-law.json").write_text(json.dumps({"entries": [chosen | of_law]}))
+    assert "5.0 [1.0, 9.0] | 0.200 | A f5, linspace | 4.0 [1.0, 7.0]" in report.auto_law()
 
 
 def test_plans_are_compared_with_constant_ones_of_the_same_draws(monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import statistics
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -26,7 +27,8 @@ from rich.console import Console
 import multidrift as md
 from benchmarks.frontier.peers import Switch, switches
 from benchmarks.multilevel import measure as multilevel
-from benchmarks.multilevel.families import FAMILIES
+from benchmarks.multilevel.families import FAMILIES, Family
+from benchmarks.multilevel.law import COUNT, of_law
 from benchmarks.peers import Peer
 from benchmarks.record import Record, machine
 from benchmarks.tables import Entry, results
@@ -35,6 +37,7 @@ from multidrift.evaluation.coupled import squared_distances
 from multidrift.evaluation.features import digit_features
 from multidrift.methods.method import Method
 from multidrift.planning.auto import Choice, auto_each
+from multidrift.training.digits import digits as training_digits
 
 BUDGETS = (5, 8, 10, 15, 20, 30)
 LAW_BUDGETS = (5, 10)
@@ -129,15 +132,20 @@ def _settings(method: Method, ladder: md.Ladder, process: md.Diffusion) -> dict[
     return {key: value for key, value in values.items() if key != "covariance"}
 
 
-def known_errors(ladder: md.Ladder, process: md.Diffusion, entry: Entry) -> list[list[float]] | None:
-    """The errors of the same method in the records of benchmarks.multilevel; None where it is in none."""
-    name = next(name for name, eta in multilevel.ETAS.items() if eta == process.eta)
+def _same(ladder: md.Ladder, process: md.Diffusion, entry: Entry) -> Iterator[Family]:
+    """The families of benchmarks.multilevel that have this very method at this budget."""
     for family in FAMILIES:
         if family.eta not in (None, process.eta) or entry["budget"] not in family.budgets or family.part == "peers":
             continue
         method = family.make(ladder, int(str(entry["budget"])))
-        if isinstance(method, Peer) or _settings(method, ladder, process) != entry["method"]:
-            continue
+        if not isinstance(method, Peer) and _settings(method, ladder, process) == entry["method"]:
+            yield family
+
+
+def known_errors(ladder: md.Ladder, process: md.Diffusion, entry: Entry) -> list[list[float]] | None:
+    """The errors of the same method in the records of benchmarks.multilevel; None where it is in none."""
+    name = next(name for name, eta in multilevel.ETAS.items() if eta == process.eta)
+    for family in _same(ladder, process, entry):
         for kept in results(f"multilevel-{name}-{family.part}")["entries"]:
             if (kept["label"], kept["budget"]) == (family.label, entry["budget"]):
                 return kept["errors"]
@@ -166,6 +174,22 @@ def choose_by_law(ladder: md.Ladder, name: str, record: Record) -> None:
     for budget, choice in zip(wanted, found, strict=True):
         record.add(_chosen(choice, ladder, process, int(budget)))
         CONSOLE.print(f"{name}: {choice.reason}", highlight=False)
+
+
+def measure_laws(ladder: md.Ladder, name: str, record: Record) -> None:
+    """The law of a thousand samples of each choice: from the record of benchmarks.multilevel.law, or drawn now."""
+    process = md.Diffusion(ladder.schedule, multilevel.ETAS[name])
+    known = {(e["label"], e["budget"]): e for e in results("multilevel-law")["entries"] if e["eta"] == process.eta}
+    real = digit_features(training_digits().train)
+    for entry in [e for e in record.entries if "kernel" not in e]:
+        labels = [family.label for family in _same(ladder, process, entry)]
+        found = next((known[label, entry["budget"]] for label in labels if (label, entry["budget"]) in known), None)
+        if found is None:
+            method = md.method_from_dict(entry["method"])
+            drawn = md.sample(ladder, method, process, count=COUNT, batch_size=multilevel.BATCH, progress=False)
+            found = of_law(drawn.samples, real)
+        record.add(entry | {key: found[key] for key in ("kernel", "frechet")})
+        CONSOLE.print(f"{name} auto by law {entry['budget']}: {found['kernel']}, predicted {entry['predicted']}")
 
 
 def _rounded(errors: torch.Tensor) -> list[float]:
@@ -213,6 +237,7 @@ def _measure(
                     record.add(entry if errors is None else entry | {"errors": errors, "from_record": True})
             if one == "auto-law":
                 choose_by_law(ladder, which, record)
+                measure_laws(ladder, which, record)
             elif one == "switches" or (run and any("errors" not in e for e in record.entries)):
                 bench = multilevel.Bench(ladder, which, record, references, [])
                 measure_switches(bench) if one == "switches" else measure_choices(bench)

@@ -229,12 +229,32 @@ def law() -> str:
     for process, title in PROCESSES.items():
         there = [e for e in kept("multilevel-law") if e["eta"] == ETAS[process]]
         for e in sorted(there, key=lambda e: (e["budget"], e["kernel"][0])):
-            value, low, high = (1000 * v for v in e["kernel"])
             whose = "peer" if "diffusers" in e["label"] else "ours"
-            cells = [e["label"].removeprefix("diffusers "), whose, f"{value:.1f} [{low:.1f}, {high:.1f}]"]
+            cells = [e["label"].removeprefix("diffusers "), whose, _kernel(e)]
             lines.append([f"{title}, {e['budget']}", *cells, f"{e['frechet']:.3f}"])
     header = ["budget", "setting", "", "kernel distance ×1000", "Fréchet distance"]
     return rows(header, lines) if lines else MISSING
+
+
+def auto_law() -> str:
+    """What md.auto chose by the law of digits' features, beside the least kernel distance of all settings."""
+    lines = []
+    for process, title in PROCESSES.items():
+        known = [e for e in kept("multilevel-law") if e["eta"] == ETAS[process]]
+        for e in sorted(kept(f"frontier-{process}-auto-law"), key=lambda e: e["budget"]):
+            there = [other for other in known if other["budget"] == e["budget"]]
+            if "kernel" in e and there:
+                least = min(there, key=lambda other: other["kernel"][0])
+                cells = [f"{e['label']}, {e['steps']} steps", _kernel(e), f"{e['frechet']:.3f}"]
+                cells += [least["label"].removeprefix("diffusers "), _kernel(least), f"{least['frechet']:.3f}"]
+                lines.append([f"{title}, {e['budget']}", *cells])
+    header = ["budget", "`md.auto` takes", "its kernel distance ×1000", "Fréchet", "least kernel distance of all"]
+    return rows([*header, "kernel distance ×1000", "Fréchet"], lines) if lines else MISSING
+
+
+def _kernel(e: Entry) -> str:
+    value, low, high = (1000 * v for v in e["kernel"])
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def plot(path: Path) -> None:
@@ -283,6 +303,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "frontier-law": law,
     "auto": auto,
     "auto-summary": auto_summary,
+    "auto-law": auto_law,
     "auto-pick": pick,
     **timing.SECTIONS,
 }

@@ -17,6 +17,7 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
+from torch import Tensor
 
 import multidrift as md
 from benchmarks.multilevel.families import FAMILIES
@@ -45,6 +46,13 @@ def chosen(process: str, budget: int) -> list[str]:
     return found + [label for _, label in solvers.values()]
 
 
+def of_law(samples: Tensor, real: Tensor) -> dict[str, object]:
+    """Kernel distance, with its interval, and Fréchet distance of samples' features to real ones."""
+    features = digit_features(samples)
+    kernel = kernel_distance(features, real)
+    return {"kernel": [kernel.value, *kernel.interval], "frechet": frechet_distance(features, real)}
+
+
 def main(threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 1) -> None:
     """Measure the law of every chosen setting that is not in the record yet."""
     torch.set_num_threads(threads)
@@ -71,12 +79,9 @@ def main(threads: Annotated[int, typer.Option(help="Threads of the processor.")]
                     process = md.Diffusion(ladder.schedule, eta)
                     found = md.sample(ladder, method, process, count=COUNT, batch_size=BATCH, progress=False)
                     samples = found.samples
-                features = digit_features(samples)
-                kernel = kernel_distance(features, real)
-                entry: dict[str, object] = {"label": label, "budget": budget, "eta": eta}
-                entry |= {"kernel": [kernel.value, *kernel.interval], "frechet": frechet_distance(features, real)}
+                entry: dict[str, object] = {"label": label, "budget": budget, "eta": eta, **of_law(samples, real)}
                 record.add(entry)
-                CONSOLE.print(f"{name} {label}, {budget}: {1000 * kernel.value:.2f}")
+                CONSOLE.print(f"{name} {label}, {budget}: kernel distance {entry['kernel']}")
 
 
 if __name__ == "__main__":
