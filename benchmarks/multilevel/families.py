@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TypeAlias
 
 import multidrift as md
@@ -108,6 +108,19 @@ def _searched(ladder: md.Ladder, budget: int) -> Method:
     return replace(method, nodes=SEARCHED[method.number_of_evaluations])
 
 
+@cache
+def _calibration(ladder: md.Ladder) -> md.Calibration:
+    """Of the SDE, on eight paths of another seed than that of the tables, with the ladder's own costs."""
+    return md.calibrate(ladder, md.Diffusion(ladder.schedule), costs=ladder.costs, paths=8, seed=777)
+
+
+def _allocated(ladder: md.Ladder, budget: int) -> md.Multilevel:
+    """Levels, steps and probabilities that md.allocate gives the budget, by noise level."""
+    known = _calibration(ladder)
+    seconds = budget * known.cost(ladder.top) / known.batch
+    return md.allocate(ladder, known, md.Diffusion(ladder.schedule), rule="time", seconds=seconds).method
+
+
 def families() -> list[Family]:
     """Every family, in the order in which a part measures them."""
     found = []
@@ -133,6 +146,9 @@ def families() -> list[Family]:
             budgets = (10, 20) if draws == "cells" else (10, 20, 40)
             if draws != "cells" or names == ("f2", "f5"):
                 found.append(Family("multilevel", "multilevel", label, make, budgets, seeds))
+    label = "Multilevel allocated by time, systematic"
+    budgets = (8, 10, 15, 20, 30, 40)
+    found.append(Family("multilevel", "allocated", label, _allocated, budgets, PLAN_SEEDS, eta=1.0))
     for eta, names, substeps in LADDERS:
         label = f"LadderMultistep {'+'.join(names)}" + (f", {substeps} substeps" if not eta and substeps > 1 else "")
         make = partial(_ladder_multistep, names, substeps)
