@@ -102,6 +102,8 @@ def choose(ladder: md.Ladder, name: str, record: Record, samples: int) -> None:
     """What md.auto chooses for the path at every budget, beside what it predicts of it."""
     process = md.Diffusion(ladder.schedule, multilevel.ETAS[name])
     wanted = [float(b) for b in BUDGETS if b not in {e["budget"] for e in record.entries}]
+    if not wanted:
+        return
     calibration = _calibrated(ladder, process)
     found = auto_each(ladder, process, calibration, wanted, samples=samples, reference_steps=REFERENCE_STEPS)
     for budget, choice in zip(wanted, found, strict=True):
@@ -167,6 +169,8 @@ def choose_by_law(ladder: md.Ladder, name: str, record: Record) -> None:
     """What md.auto chooses for the law of digits' features."""
     process = md.Diffusion(ladder.schedule, multilevel.ETAS[name])
     wanted = [float(b) for b in LAW_BUDGETS if b not in {e["budget"] for e in record.entries}]
+    if not wanted:
+        return
     found = auto_each(
         ladder, process, _calibrated(ladder, process), wanted, quality="law", features=digit_features, samples=128,
         reference_steps=100,
