@@ -147,8 +147,7 @@ def families() -> list[Family]:
             if draws != "cells" or names == ("f2", "f5"):
                 found.append(Family("multilevel", "multilevel", label, make, budgets, seeds))
     label = "Multilevel allocated by time, systematic"
-    budgets = (8, 10, 15, 20, 30, 40)
-    found.append(Family("multilevel", "allocated", label, _allocated, budgets, PLAN_SEEDS, eta=1.0))
+    found.append(Family("multilevel", "allocated", label, _allocated, (30,), PLAN_SEEDS, eta=1.0))
     for eta, names, substeps in LADDERS:
         label = f"LadderMultistep {'+'.join(names)}" + (f", {substeps} substeps" if not eta and substeps > 1 else "")
         make = partial(_ladder_multistep, names, substeps)
