@@ -99,15 +99,14 @@ def closed_form(cell: Cell, like: Tensor, *, cheap: bool, known: bool) -> CellWe
     slope = 0.0 if cell.before is None or not np.isfinite(cell.before) else (last - first) / (first - cell.before)
     ahead = 0.0 if noisy else slope * (_PAST_WITH_CHEAP if cheap else 1.0)
     shared = _SHARED * trust if cheap else 0.0
-    last_share = 1.0 if cheap and noisy else 0.0
     return CellWeights(
         past=ahead * theta,
         cheap=trust,
         top=theta if known else 1.0,
         defect=shared,
         change=-shared * walked,
-        last=last_share,
-        last_past=0.0 if noisy else (1.0 - last_share) * _towards_the_data(cell),
+        last=1.0 if cheap and noisy else 0.0,
+        last_past=0.0 if noisy else _towards_the_data(cell),
     )
 
 
