@@ -65,7 +65,7 @@ def table() -> str:
         cell = f"{e['predicted'] / e['measured']:.2f} ({low:.2f} to {high:.2f})"
         found.setdefault((e["process"], e["label"]), {})[e["budget"]] = cell
     lines = [
-        [f"{process.upper()}, {label}", *(by[b] for b in BATCHES if b in by)] for (process, label), by in found.items()
+        [f"{process.upper()}, {label}", *(by.get(b, "–") for b in BATCHES)] for (process, label), by in found.items()
     ]
     header = ["predicted over measured seconds", *(f"batch {b}" for b in BATCHES)]
     off = [e for e in record["entries"] if not 1 / 1.3 <= e["predicted"] / e["measured"] <= 1.3]
