@@ -24,6 +24,12 @@ def machine(record: dict[str, object]) -> str:
     return f"{about['device']}, {threads}, {versions}"
 
 
+def kernel(e: Entry) -> str:
+    """A kernel distance in thousandths, with its interval."""
+    value, low, high = (1000 * v for v in e["kernel"])
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
 def rows(header: list[str], lines: Iterable[list[str]]) -> str:
     """A Markdown table."""
     table = [header, ["---"] * len(header), *lines]

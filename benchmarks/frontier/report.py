@@ -17,7 +17,7 @@ from benchmarks.multilevel import report as multilevel
 from benchmarks.multilevel.measure import ETAS
 from benchmarks.multilevel.report import PROCESSES, Setting, best, needed
 from benchmarks.record import RESULTS
-from benchmarks.tables import Entry, rows
+from benchmarks.tables import Entry, kernel, rows
 from multidrift.report.comparison import write_figure
 
 PARTS = ("single", "ladder", "switches")
@@ -230,7 +230,7 @@ def law() -> str:
         there = [e for e in kept("multilevel-law") if e["eta"] == ETAS[process]]
         for e in sorted(there, key=lambda e: (e["budget"], e["kernel"][0])):
             whose = "peer" if "diffusers" in e["label"] else "ours"
-            cells = [e["label"].removeprefix("diffusers "), whose, _kernel(e)]
+            cells = [e["label"].removeprefix("diffusers "), whose, kernel(e)]
             lines.append([f"{title}, {e['budget']}", *cells, f"{e['frechet']:.3f}"])
     header = ["budget", "setting", "", "kernel distance ×1000", "Fréchet distance"]
     return rows(header, lines) if lines else MISSING
@@ -245,16 +245,11 @@ def auto_law() -> str:
             there = [other for other in known if other["budget"] == e["budget"]]
             if "kernel" in e and there:
                 least = min(there, key=lambda other: other["kernel"][0])
-                cells = [f"{e['label']}, {e['steps']} steps", _kernel(e), f"{e['frechet']:.3f}"]
-                cells += [least["label"].removeprefix("diffusers "), _kernel(least), f"{least['frechet']:.3f}"]
+                cells = [f"{e['label']}, {e['steps']} steps", kernel(e), f"{e['frechet']:.3f}"]
+                cells += [least["label"].removeprefix("diffusers "), kernel(least), f"{least['frechet']:.3f}"]
                 lines.append([f"{title}, {e['budget']}", *cells])
     header = ["budget", "`md.auto` takes", "its kernel distance ×1000", "Fréchet", "least kernel distance of all"]
     return rows([*header, "kernel distance ×1000", "Fréchet"], lines) if lines else MISSING
-
-
-def _kernel(e: Entry) -> str:
-    value, low, high = (1000 * v for v in e["kernel"])
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def plot(path: Path) -> None:

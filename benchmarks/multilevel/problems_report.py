@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.bootstrap import Errors, Statistic, ratio
-from benchmarks.tables import Entry, results, rows
+from benchmarks.tables import Entry, kernel, results, rows
 
 OURS = ("LadderMultistep, fitted", "LadderMultistep, closed form")
 PROCESSES = {1.0: "SDE", 0.0: "ODE"}
@@ -71,10 +71,8 @@ def law() -> str:
     record = results("multilevel-law")
     lines = []
     for entry in sorted(record["entries"], key=lambda e: (-e["eta"], e["budget"], e["kernel"][0])):
-        value, low, high = (1000 * number for number in entry["kernel"])
         process = f"{PROCESSES[entry['eta']]}, {entry['budget']} calls"
-        lines.append([process, entry["label"], f"{value:.1f} [{low:.1f}, {high:.1f}]", f"{entry['frechet']:.1f}"])
-    value, low, high = (1000 * number for number in record["held_out"]["kernel"])
-    real = f"{value:.1f} [{low:.1f}, {high:.1f}]"
-    lines.append(["–", "held-out digits", real, f"{record['held_out']['frechet']:.1f}"])
+        lines.append([process, entry["label"], kernel(entry), f"{entry['frechet']:.1f}"])
+    real = record["held_out"]
+    lines.append(["–", "held-out digits", kernel(real), f"{real['frechet']:.1f}"])
     return rows(["", "method", "kernel distance ×1000 [95%]", "Fréchet distance"], lines)
