@@ -1,6 +1,6 @@
 """Forecasts of the rounds of what has been measured, each from a pilot of its own seed.
 
-python -m benchmarks.speculative.forecasts                     # a minute or two on idle cores
+python -m benchmarks.speculative.forecasts                     # some minutes on idle cores
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.speculative.measure import choices
 from benchmarks.speculative.problems import PROBLEMS, Problem
 from multidrift.methods.speculative.pilot import Pilot
 
-STEPS, PATHS, SEED = 100, 4, 1  # of a pilot; the measured runs are of seed 0
+STEPS, PATHS, SEED = 100, 16, 1  # of a pilot; the measured runs are of seed 0
 
 
 def pilot_of(problem: Problem, ladder: md.Ladder, steps: int) -> Pilot:
@@ -42,7 +42,7 @@ def main(name: Annotated[str, typer.Option(help="Name of the result to add them 
                 if (entry["problem"], entry["steps"]) == (problem.name, steps):
                     method = md.Speculative(steps, **known[entry["label"]])
                     drifts = pilot.of_levels(*method.levels_of(ladder))
-                    entry["forecast"] = method.forecast_from(ladder, drifts, times).rounds
+                    entry["forecast"] = round(method.forecast_from(ladder, drifts, times).rounds, 2)
             record.write()
 
 

@@ -15,7 +15,7 @@ def entries(problem: str) -> list[Entry]:
 
 def _line(e: Entry, top: str) -> list[str]:
     rounds = sorted(e["rounds"])
-    ahead = f"{e['forecast']}" if "forecast" in e else "–"
+    ahead = f"{e['forecast']:.1f}" if "forecast" in e else "–"
     return [
         str(e["steps"]),
         e["label"],

@@ -85,11 +85,11 @@ def test_reference_agrees_with_importance_sampling(posterior):
     mode, covariance = target.laplace()
     generator = torch.Generator().manual_seed(1)
     wide = 1.1 * torch.linalg.cholesky(covariance)
-    normal = torch.randn((200_000, 31), generator=generator, dtype=torch.float64)
+    normal = torch.randn((100_000, 31), generator=generator, dtype=torch.float64)
     x = mode + normal @ wide.T
     weight = torch.softmax(target.log_density(x) + 0.5 * normal.square().sum(dim=1), dim=0)
     effective = 1 / float(weight.square().sum())
-    assert effective > 2000
+    assert effective > 1000
     mean = weight @ x
     centred = x - mean
     variance = weight @ centred.square()

@@ -175,14 +175,14 @@ def _choices(expected: Sequence[Forecast]) -> Table:
         name = "+".join(choice.coarse) or "none"
         sizes = (choice.coarse_every, choice.rounds, choice.sweeps, choice.calls_per_sweep)
         pays = f"{choice.break_even:.1f}" if choice.break_even > 1 else "never"
-        table.add_row(name, *(f"{size}" for size in sizes), f"{choice.critical_path:.2f}", pays)
+        table.add_row(name, *(f"{size:.0f}" for size in sizes), f"{choice.critical_path:.2f}", pays)
     return table
 
 
 def _outlook(expected: Forecast, top: str) -> str:
     """What a parallel run is expected to take, and when that pays."""
-    below = f" and {expected.sweeps} sweeps of {'+'.join(expected.coarse)}" if expected.coarse else ""
-    rounds = f"about {expected.rounds} rounds of {top}{below}"
+    below = f" and {expected.sweeps:.0f} sweeps of {'+'.join(expected.coarse)}" if expected.coarse else ""
+    rounds = f"about {expected.rounds:.0f} rounds of {top}{below}"
     if expected.break_even <= 1:
         return f"{rounds}: no machine makes that faster than one step after another"
     return (

@@ -12,6 +12,7 @@ from tests.methods.speculative.targets import ladder_for
 
 import multidrift as md
 from multidrift.drifts.costs import Costs
+from multidrift.methods.speculative.forecast import expected_rounds
 from multidrift.methods.speculative.pilot import Pilot
 
 DDPM = md.schedules.ddpm()
@@ -154,6 +155,25 @@ def test_the_forecast_of_rounds_is_within_15_percent(settings):
     measured = md.sample(ladder, method, count=60).speculation.rounds.mean()
     assert abs(expected.rounds - measured) < 0.15 * measured
     assert expected.method == "Speculative"
+
+
+def test_forecast_rounds_are_those_of_the_recursion_over_where_a_draft_ends():
+    """E_n = 1 + Σ_j P(a draft from n ends j + 1 steps on) E_{n+j+1}, to 5 standard errors of 200 draws (1 in 10⁵)."""
+    steps, window, sizes = 40, 8, np.array([[0.3], [0.9]])
+    for row in sizes:
+        accepted = math.erfc(row[0] / math.sqrt(8.0))
+        known = [0.0] * (steps + window)
+        for n in range(steps - 1, -1, -1):
+            length = min(window, steps - n)
+            ends = [accepted**j * (1.0 - accepted) for j in range(length - 1)]
+            ends.append(accepted ** (length - 1))
+            known[n] = 1.0 + sum(p * known[n + j + 1] for j, p in enumerate(ends))
+        squares = lambda _, ahead, size=row: np.tile(size**2, (len(ahead), 2))  # noqa: E731  # two samples alike
+        found = expected_rounds(squares, np.ones(steps), window).mean()
+        blind = expected_rounds(squares, np.ones(steps), window, blind=True).mean()
+        error = math.sqrt(known[0] / 200)
+        assert abs(found - known[0]) < 5 * error
+        assert abs(blind - (1.0 + known[1])) < 5 * error
 
 
 def test_a_forecast_draws_its_own_pilot():

@@ -25,6 +25,7 @@ _EVERY = (1, 2, 4, 8, 16)
 class Forecast:
     """One choice of `coarse` and `coarse_every`, with the rounds it is assumed to take; or of Speculative's drafter.
 
+    `rounds` are whole ones where they are assumed; from a pilot they are a mean over samples.
     `critical_path` is (rounds·C_top + sweeps·calls_per_sweep·C_coarse) / (steps·C_top): below 1 the run takes less
     time than the sequential one on a machine where a call on a whole block's rows takes no longer than on one sample's.
     """
@@ -32,8 +33,8 @@ class Forecast:
     steps: int
     coarse: tuple[str, ...]
     coarse_every: int
-    rounds: int
-    sweeps: int
+    rounds: float
+    sweeps: float
     calls_per_sweep: int
     critical_path: float
     method: str = "Picard"

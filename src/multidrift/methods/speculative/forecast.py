@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,58 +19,65 @@ from multidrift.drifts.drift import Drift
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import Model
 from multidrift.methods.picard.forecast import Forecast, cost_ratio
+from multidrift.methods.picard.front import Indices, Mask
 from multidrift.methods.speculative.block import accepted_lengths
 from multidrift.methods.speculative.drafters import FROZEN, Drafter
 from multidrift.methods.speculative.pilot import Pilot, Squares
+from multidrift.methods.speculative.windows import Windows
 from multidrift.runs.transitions import StepNoise
 
 # Rounds beyond one a window, as measured on the bundled digits; a guess for any other ladder.
 _FROZEN_EXCESS, _GAUSSIAN_EXCESS, _LEVEL_EXCESS = 26.0, 33.0, 6.5
-_DRAWS = 100  # of a window's noise, from which the chances of verification by blocks are counted
+_DRAWS = 100  # of a path's acceptances, from which its rounds are counted
+Window: TypeAlias = int | Sequence[int]
 
 
 def expected_rounds(
-    squares: Squares, strength: Floats, window: int, *, blind: bool = False, blocks: bool = False
+    squares: Squares, strength: Floats, window: Window, *, blind: bool = False, blocks: bool = False
 ) -> Floats:
     """The expected number of rounds of each sample [count], from ‖δ‖² and s_n [N] (`StepNoise.per_unit`).
 
-    `blind`: the first round drafts one step alone; `blocks`: a window is verified together.
-
-    E_n = 1 + Σ_j P(a draft from n ends j + 1 steps on) E_{n+j+1}, backwards.
+    `blind`: the first round drafts one step alone; `blocks`: a window is verified together. Rounds are counted over
+    draws of what is accepted, each sample's window adapted as in a run.
     """
-    steps, ending = len(strength), _by_blocks if blocks else _by_steps
-    expected: list[Floats] = []
-    for n in range(steps - 1, -1, -1):
-        drafted = np.arange(n, min(steps, n + window))
-        chances = ending(np.sqrt(strength[drafted, None] * squares(max(n - 1, 0), drafted)))
-        later = np.stack([*expected[::-1], np.zeros(chances.shape[1])][: len(drafted)])
-        expected.append(1.0 + (chances * later).sum(axis=0))
-    return np.asarray(1.0 + expected[-2] if blind else expected[-1])
+    steps, most = len(strength), window if isinstance(window, int) else window[-1]
+    sizes = np.stack([_sizes(squares, strength, n, most) for n in range(steps)])  # ‖Δ‖ [N, L, count], if drafted from n
+    columns = np.tile(np.arange(sizes.shape[2]), _DRAWS)
+    windows, random = Windows(window, len(columns)), np.random.default_rng(0)
+    at, rounds = np.zeros(len(columns), dtype=np.intp), np.zeros(len(columns))
+    while (going := at < steps).any():
+        lengths = np.minimum(1 if blind and not at.any() else windows.sizes, steps - at)
+        drafted = np.arange(most)[:, None] < lengths
+        kept = (_by_blocks if blocks else _by_steps)(sizes[np.minimum(at, steps - 1), :, columns].T, drafted, random)
+        reached = np.minimum(kept + 1, lengths)
+        windows.adapt(reached, lengths, kept == lengths)
+        at, rounds = at + reached, rounds + going
+    return np.asarray(rounds.reshape(_DRAWS, -1).mean(axis=0))
 
 
-def _by_steps(sizes: Floats) -> Floats:
-    """P(a draft ends so many steps on), [L, count], from ‖Δ‖: at the first that is refused, or at the last."""
+def _sizes(squares: Squares, strength: Floats, start: int, most: int) -> Floats:
+    """‖Δ‖ of the steps drafted from one on [L, count], infinite behind the last."""
+    drafted = np.arange(start, min(len(strength), start + most))
+    found = np.sqrt(strength[drafted, None] * squares(max(start - 1, 0), drafted))
+    return np.pad(found, ((0, most - len(drafted)), (0, 0)), constant_values=np.inf)
+
+
+def _by_steps(sizes: Floats, drafted: Mask, random: np.random.Generator) -> Indices:
+    """How many drafts are accepted of each column of ‖Δ‖ [L, m]: those before the first that is refused."""
     accepted = torch.special.erfc(torch.from_numpy(sizes / math.sqrt(8.0))).numpy()
-    alive = np.concatenate((np.ones((1, sizes.shape[1])), accepted.cumprod(axis=0)))
-    chances = alive[:-1] * (1.0 - accepted)
-    chances[-1] = alive[-2]
-    return np.asarray(chances)
+    return np.asarray((drafted & (random.uniform(size=sizes.shape) <= accepted)).cumprod(axis=0).sum(axis=0))
 
 
-def _by_blocks(sizes: Floats) -> Floats:
-    """The same where all of a window is verified together, counted over draws."""
-    length, count = sizes.shape
-    random = np.random.default_rng(0)
-    distances = np.tile(sizes, _DRAWS)
-    gains = -distances * random.normal(size=distances.shape) - 0.5 * distances**2
-    drafted = np.ones(distances.shape, dtype=np.bool_)
-    kept, _ = accepted_lengths(gains, distances, drafted, random.uniform(size=distances.shape))
-    ends = np.minimum(kept, length - 1).reshape(_DRAWS, count)
-    return np.asarray((ends[:, None] == np.arange(length)[:, None]).mean(axis=0))
+def _by_blocks(sizes: Floats, drafted: Mask, random: np.random.Generator) -> Indices:
+    """The same where all of a window is verified together."""
+    known = np.isfinite(sizes)
+    distances = np.where(known, sizes, 0.0)
+    gains = np.where(known, -distances * random.normal(size=sizes.shape) - 0.5 * distances**2, -np.inf)
+    return accepted_lengths(gains, sizes, drafted, random.uniform(size=sizes.shape))[0]
 
 
 def forecast_rounds(
-    squares: Squares, pilot: Pilot, times: Floats, window: int, *, blind: bool = False, blocks: bool = False
+    squares: Squares, pilot: Pilot, times: Floats, window: Window, *, blind: bool = False, blocks: bool = False
 ) -> Floats:
     """The expected rounds [paths] along a grid, the final call not among them."""
     law = StepNoise(pilot.process, pilot.process.intervals(times[:-1], times[1:]))
@@ -96,7 +104,7 @@ def cost_of_draft(
     return rounds * (ratio + cost_of_draft(model, below, pilot, times, length * (rounds + 1.0) / (2.0 * rounds), every))
 
 
-def drafted(steps: int, drafter: str, rounds: int, calls: int, cost: float, every: int = 1) -> Forecast:
+def drafted(steps: int, drafter: str, rounds: float, calls: int, cost: float, every: int = 1) -> Forecast:
     """The critical path of so many rounds: each a call of the top level after a draft of this cost."""
     return Forecast(steps, (drafter,), every, rounds, rounds, calls, rounds * (1.0 + cost) / steps, "Speculative")
 

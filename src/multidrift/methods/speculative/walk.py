@@ -8,7 +8,6 @@ from functools import partial
 from typing import ClassVar, Literal, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from multidrift.basics.checks import checked
@@ -21,7 +20,6 @@ from multidrift.drifts.model import AnyModel, Model, as_model, process_for
 from multidrift.methods.method import GridMethod
 from multidrift.methods.multilevel.walk import Multilevel
 from multidrift.methods.picard.forecast import Forecast, cost_ratio
-from multidrift.methods.picard.front import Indices
 from multidrift.methods.picard.points import Points
 from multidrift.methods.speculative.block import Renewal
 from multidrift.methods.speculative.chains import Chain, Follow, Leaf, Verified
@@ -35,6 +33,7 @@ from multidrift.methods.speculative.forecast import (
     known_shape,
 )
 from multidrift.methods.speculative.pilot import Pilot
+from multidrift.methods.speculative.windows import Windows
 from multidrift.processes.process import Process
 from multidrift.runs.plan import coefficients
 from multidrift.runs.result import Speculation, State
@@ -43,8 +42,6 @@ from multidrift.runs.transitions import StepNoise, Transition
 
 Verification = Literal["step", "block"]
 VERIFICATIONS: tuple[Verification, ...] = get_args(Verification)
-_GROWTH = 2.0  # an adaptive window is as many times what was accepted between two rejections,
-_MEMORY = 0.7  # each round counting for so much of the next
 
 
 @dataclass(frozen=True)
@@ -152,8 +149,8 @@ class Speculative(GridMethod):
     ) -> Forecast:
         """The rounds that a run is expected to take, and its critical path, from a pilot of so many steps and paths.
 
-        It costs `pilot`·`count` calls of the top level and of each drafter's. An adaptive window is taken to be its
-        largest. Raises MultidriftError on pilots of less than 4 steps.
+        It costs `pilot`·`count` calls of the top level and of each drafter's. Raises MultidriftError on pilots of less
+        than 4 steps.
         """
         model = as_model(model)
         process = process_for(model, process)
@@ -184,7 +181,7 @@ class Speculative(GridMethod):
             calls = 0 if self.drafters[0].level is None else -(-self.most // every)
             cost = cost_of_draft(model, self.drafters, pilot, times, self.most, every)
         kind = {"blind": self.drafter == FROZEN, "blocks": self.verification == "block"}
-        rounds = round(float(forecast_rounds(squares, pilot, times, self.most, **kind).mean()))
+        rounds = float(forecast_rounds(squares, pilot, times, self.window, **kind).mean())
         return drafted(self.number_of_evaluations, name, rounds, calls, cost, every)
 
     def expected_calls(self, model: Model) -> dict[str, float]:
@@ -277,22 +274,3 @@ class Speculative(GridMethod):
     def most(self) -> int:
         """The largest window."""
         return self.window if isinstance(self.window, int) else self.window[-1]
-
-
-class Windows:
-    """How many steps each sample drafts: one number, or adapted to what was accepted in its last rounds."""
-
-    def __init__(self, window: int | Sequence[int], count: int) -> None:
-        self.least, self.most = (window, window) if isinstance(window, int) else window
-        self.sizes = np.full(count, self.most)
-        self._accepted, self._rejected = np.full(count, float(self.most)), np.ones(count)
-
-    def adapt(self, reached: Indices, drafted: Indices, accepted: NDArray[np.bool_]) -> None:
-        """After a round: how far each sample came of what it drafted, and whether its last step was accepted."""
-        if self.least == self.most:
-            return
-        going = drafted > 0
-        self._accepted = np.where(going, _MEMORY * self._accepted + reached - ~accepted, self._accepted)
-        self._rejected = np.where(going, _MEMORY * self._rejected + ~accepted, self._rejected)
-        wanted = np.ceil(_GROWTH * self._accepted / np.maximum(self._rejected, 1e-9))
-        self.sizes = np.clip(wanted, self.least, self.most).astype(np.intp)
