@@ -36,7 +36,7 @@ def test_a_switch_calls_one_level_and_then_the_other_for_what_the_budget_pays(la
     levels, asked = ladder
     steps = switch.steps(levels, 6)
     calls = switch.calls(steps)
-    assert 5.0 < (calls["f2"] + 10.0 * calls["f5"]) / 10.0 <= 6.6  # the share of whole steps is rounded
+    assert 5.0 < (calls["f2"] + 10.0 * calls["f5"]) / 10.0 <= 1.02 * 6  # no dearer, within the 2% of all settings
     switch.run(levels, torch.randn((3, 1, 2, 2)), eta, steps, 3)
     names = [name for name, _ in asked]
     order = ["f2", "f5"] if switch.kind == "T-Stitch" else ["f5", "f2"]

@@ -3,7 +3,8 @@
     pip install "multidrift[serve]"
     python examples/server.py                 # then: curl '127.0.0.1:8000/samples?seed=7&count=4' > digits.png
 
-GET /samples?seed=7&count=4&format=png draws; format=json gives the values. A client that goes away takes its request back.
+GET /samples?seed=7&count=4&format=png draws; format=json gives the values. A client that goes away takes its request
+back.
 """
 
 import asyncio

@@ -41,7 +41,8 @@ from multidrift.training.digits import digits as training_digits
 
 BUDGETS = (5, 8, 10, 15, 20, 30)
 LAW_BUDGETS = (5, 10)
-PARTS = ("settings", "switches", "auto", "auto-law")
+AUTO = {"auto": 32, "auto-128": 128}  # samples that it compares its last candidates on
+PARTS = ("settings", "switches", *AUTO, "auto-law")
 FILLED = {  # of these families what benchmarks.multilevel has no record of
     "sde": ("Euler f5, linspace", "LadderMultistep f5", "LadderMultistep gaussian+f5"),
     "ode": ("Euler f5, linspace", "LadderMultistep gaussian+f5"),
@@ -82,11 +83,11 @@ def measure_switches(bench: multilevel.Bench) -> None:
 
 def _measured(bench: multilevel.Bench, switch: Switch, budget: int) -> Entry:
     """The entry of a switch at a budget: from the record, or measured now."""
-    for known in bench.record.entries:
-        if (known["label"], known["budget"]) == (switch.label, budget):
-            return known
     eta = bench.process.eta
     steps = switch.steps(bench.ladder, budget)
+    for known in bench.record.entries:
+        if (known["label"], known["budget"], known["calls"]) == (switch.label, budget, switch.calls(steps)):
+            return known
     samples = switch.run(bench.ladder, bench.start, eta, steps, multilevel.BATCH)
     errors = squared_distances(samples, bench.reference)
     entry: Entry = {
@@ -204,19 +205,16 @@ def main(
     part: Annotated[list[str] | None, typer.Option(help=f"{', '.join(PARTS)}; all by default.")] = None,
     process: Annotated[list[str], typer.Option(help="sde (η = 1), ode (η = 0).")] = ["sde", "ode"],  # noqa: B006
     references: Annotated[Path | None, typer.Option(help="Folder of the references of benchmarks.multilevel.")] = None,
-    samples: Annotated[int, typer.Option(help="That auto compares its last candidates on.")] = 32,
     threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 1,
     *,
     run: Annotated[bool, typer.Option(help="Run what needs the reference, and not only auto's choice.")] = True,
 ) -> None:
     """Measure what is in no record yet."""
     with TemporaryDirectory() as folder:  # one reference for all parts
-        _measure(part or list(PARTS), process, references or Path(folder), samples, threads, run=run)
+        _measure(part or list(PARTS), process, references or Path(folder), threads, run=run)
 
 
-def _measure(
-    parts: list[str], processes: list[str], references: Path, samples: int, threads: int, *, run: bool
-) -> None:
+def _measure(parts: list[str], processes: list[str], references: Path, threads: int, *, run: bool) -> None:
     """The parts, process by process."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
@@ -233,8 +231,8 @@ def _measure(
                 continue
             record = Record(f"frontier-{which}-{one}", header, compact=True)
             record.resume()
-            if one == "auto":
-                choose(ladder, which, record, samples)
+            if one in AUTO:
+                choose(ladder, which, record, AUTO[one])
                 diffusion = md.Diffusion(ladder.schedule, multilevel.ETAS[which])
                 for entry in [e for e in record.entries if "errors" not in e]:
                     errors = known_errors(ladder, diffusion, entry)

@@ -7,6 +7,7 @@ network, diffusers' TaylorSeer and FirstBlock need transformer blocks, which a U
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -36,15 +37,20 @@ class Switch:
         return f"{self.kind} {SMALL}+f5, {self.share:.0%} {SMALL}"
 
     def steps(self, ladder: md.Ladder, budget: float) -> int:
-        """As many as cost so many calls of the top level."""
+        """The most that cost no more than so many calls of the top level, within 2% as for all others."""
         assert ladder.costs is not None
-        seconds = ladder.costs.seconds
-        price = self.share * seconds[SMALL] / seconds[ladder.top] + 1.0 - self.share
-        return max(2, int(budget / price + 1e-9))
+        seconds, steps = ladder.costs.seconds, 2
+        price = {level: seconds[level] / seconds[ladder.top] for level in (SMALL, "f5")}
+        fitting = [2]
+        while steps * price[SMALL] <= budget:
+            steps += 1
+            if sum(price[level] * count for level, count in self.calls(steps).items()) <= 1.02 * budget:
+                fitting.append(steps)
+        return fitting[-1]
 
     def calls(self, steps: int) -> dict[str, float]:
-        """Of each level."""
-        small = min(max(round(self.share * steps), 1), steps - 1)
+        """Of each level; half a step is the small one's."""
+        small = min(max(math.floor(self.share * steps + 0.5), 1), steps - 1)
         return {SMALL: float(small), "f5": float(steps - small)}
 
     def run(self, ladder: md.Ladder, start: Tensor, eta: float, steps: int, batch: int) -> Tensor:

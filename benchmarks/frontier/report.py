@@ -79,6 +79,15 @@ def at_each_budget() -> str:
     return rows([*header, "ours over the best peer: mean", "median"], lines) if lines else MISSING
 
 
+def gain_on_switches(process: str, budget: int, label: str, statistic: Statistic) -> float | None:
+    """How many times less error a setting of ours has than the best ladder peer at a budget; None if unmeasured."""
+    there = paid(process, budget)
+    own, peers = [s for s in there if s.label == label], [s for s in there if s.family == "switch"]
+    if not own or not peers:
+        return None
+    return ratio(best(peers, statistic).errors, own[0].errors, statistic)[0]
+
+
 def _described(s: Setting, process: str) -> str:
     return f"{named(s, process)}: {s.errors.of('mean'):.4f}, {s.errors.of('median'):.5f}"
 
@@ -144,11 +153,11 @@ def _costs(curve: list[Setting], statistic: Statistic, level: float) -> Floats:
     return found
 
 
-def auto() -> str:
+def auto(part: str = "auto") -> str:
     """What md.auto chose at each budget, what it predicted, and how near it is to the best of everything."""
     lines = []
     for process, title in PROCESSES.items():
-        for e in sorted(kept(f"frontier-{process}-auto"), key=lambda e: e["budget"]):
+        for e in sorted(kept(f"frontier-{process}-{part}"), key=lambda e: e["budget"]):
             if "errors" not in e:
                 continue
             errors = Errors(np.array(e["errors"]))
@@ -173,11 +182,11 @@ def _predicted(e: Entry, errors: Errors) -> str:
     return _interval((value, value * math.exp(-1.96 * spread), value * math.exp(1.96 * spread)))
 
 
-def auto_summary() -> str:
+def auto_summary(part: str = "auto") -> str:
     """How often the choice is within 15% of the best, and the prediction within 30%."""
     near, right, total = dict.fromkeys(STATISTICS, 0), 0, 0
     for process in PROCESSES:
-        for e in kept(f"frontier-{process}-auto"):
+        for e in kept(f"frontier-{process}-{part}"):
             if "errors" not in e:
                 continue
             errors, total = Errors(np.array(e["errors"])), total + 1
@@ -298,6 +307,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "frontier-law": law,
     "auto": auto,
     "auto-summary": auto_summary,
+    "auto-128": lambda: auto("auto-128"),
+    "auto-128-summary": lambda: auto_summary("auto-128"),
     "auto-law": auto_law,
     "auto-pick": pick,
     **timing.SECTIONS,
