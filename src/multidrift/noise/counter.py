@@ -125,8 +125,7 @@ def _box_muller(bits: Tensor, dtype: torch.dtype) -> Tensor:
 # cosine of float32 are faster. The halves of 64 bits lie there as little-endian machines keep them.
 _NUMPY = sys.byteorder == "little"
 _STEPS = ((30, _FIRST), (27, _SECOND))
-_BLOCK = 1 << 15  # words scrambled at once: so many, and what is made of them, stay in a core's cache
-_BLOCKS_A_THREAD = 2  # fewer are not worth a thread
+_BLOCK = 1 << 17  # words scrambled at once, a millisecond: of fewer, threads spend much of it waiting for each other
 
 
 def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -153,7 +152,7 @@ def _on_host(streams: Tensor, words: int) -> Tensor:
     def fill(row: int) -> None:
         _box_muller_of(first[row : row + rows] + step, both[row : row + rows])
 
-    threads = min(torch.get_num_threads(), len(blocks) // _BLOCKS_A_THREAD)
+    threads = min(torch.get_num_threads(), len(blocks))
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(fill, blocks))
