@@ -1,5 +1,6 @@
 """What a call of a pipeline takes, with our loop: strength, masks, callbacks, generators, outputs, numbers of steps."""
 
+import inspect
 import threading
 import warnings
 
@@ -39,19 +40,58 @@ def test_image_to_image_starts_where_the_pipeline_does(family):
         assert 0 < running.calls["f1"] <= 5
 
 
-def test_inpainting_mixes_in_what_is_known_after_every_step():
-    pipe, given = pipelines.sd(kind=diffusers.StableDiffusionInpaintPipeline)
+INPAINTING = {
+    "sd": diffusers.StableDiffusionInpaintPipeline,
+    "sdxl": diffusers.StableDiffusionXLInpaintPipeline,
+    "flux": diffusers.FluxInpaintPipeline,
+}
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.6])
+@pytest.mark.parametrize("family", INPAINTING)
+def test_inpainting_mixes_in_what_is_known_after_every_step(family, strength):
+    """Also where a step takes two rounds: at the noise level of the next states, and nothing between the two."""
+    pipe, given = getattr(pipelines, family)(kind=INPAINTING[family])
     mask = torch.zeros(1, 1, 16, 16)
     mask[..., :8] = 1
-    more = {"image": pipelines.picture(), "mask_image": mask, "strength": 1.0, "height": 16, "width": 16}
+    more = {"image": pipelines.picture(), "mask_image": mask, "strength": strength, "height": 16, "width": 16}
     wanted = call(pipe, given, **more)
-    with accelerate(pipe, md.Euler(STEPS)):
-        assert torch.allclose(call(pipe, given, **more), wanted, atol=1e-4 * float(wanted.abs().max()), rtol=0)
+    two_levels = md.Multilevel(STEPS, calls=(STEPS, STEPS - 1), draws="midpoint")
+    for method, ladder in ((md.Euler(STEPS), None), (two_levels, copied(pipe))):
+        with accelerate(pipe, method, ladder) as running, warnings.catch_warnings():
+            warnings.simplefilter("ignore", md.PlanWarning)
+            found = call(pipe, given, **more)
+        assert torch.allclose(found, wanted, atol=1e-4 * max(1.0, float(wanted.abs().max())), rtol=0)
+    assert set(running.calls) == {"f1", "model"}
     with (
         accelerate(pipe, md.Picard(STEPS)),
         pytest.raises(md.MultidriftError, match="does not take states of several times"),
     ):
         call(pipe, given, **more)
+
+
+VIDEO = {"wan": diffusers.WanVideoToVideoPipeline, "cogvideox": diffusers.CogVideoXVideoToVideoPipeline}
+
+
+@pytest.mark.parametrize("family", VIDEO)
+def test_video_to_video_starts_where_the_pipeline_does(family):
+    known, given = pipelines.of(family)
+    takes = inspect.signature(VIDEO[family].__init__).parameters
+    pipe = pipelines.quiet(VIDEO[family](**{k: v for k, v in known.components.items() if k in takes}))
+    given = {name: value for name, value in given.items() if name != "num_frames"}
+    shape = [2, pipe.transformer.config.in_channels]
+    shape = [
+        len(given["prompt_embeds"]),
+        *(shape if family == "cogvideox" else shape[::-1]),
+        given["height"] // 8,
+        given["width"] // 8,
+    ]
+    more = {"latents": torch.randn(shape, generator=pipelines.seeded(1)), "strength": 0.6, "num_inference_steps": 10}
+    wanted = call(pipe, given, **more)
+    for method in (md.Euler(10), md.Picard(10, tolerance=1e-6)):
+        with accelerate(pipe, method) as running:
+            assert torch.allclose(call(pipe, given, **more), wanted, atol=1e-4, rtol=0)
+        assert running.calls["model"] >= 6
 
 
 def halve_at_two(pipe, number, timestep, tensors):

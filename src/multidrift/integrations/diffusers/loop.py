@@ -42,7 +42,7 @@ class Loop:
     """The run; a pipeline reaches it through its scheduler (`set_times`, `iterate`, `step`) and its network (`called`).
 
     `state`: the newest state of the walk; `news`: whether it has come since the last look at it. `now`: the time of the
-    pipeline's round, nan where it has several, None before the first.
+    pipeline's round, nan where it has several, None before the first. `answered`: rounds so far.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -56,8 +56,8 @@ class Loop:
         self._question: Question | None = None
         self._turns: Turns[Question, Tensor] | None = None
         self._offered: Tensor | None = None
-        self._answered = self._twice = False
-        self._first = 0
+        self._twice = self._moved = False
+        self.answered = self._first = 0
         self._count = 0
         self._dtype = torch.float32
         self._map: Callable[[Floats], Floats] | None = None
@@ -83,11 +83,22 @@ class Loop:
         """The times of what the walk asks for, to its end or until the pipeline stops answering (an interrupt)."""
         self._first, self.now = first, float(self.times[first])
         yield self.timesteps[first]
-        while self._answered and self._question is not None:
-            self._answered = False
-            times = self._question.times
+        before = 0
+        while self.answered > before and self._question is not None:
+            before, times = self.answered, self._question.times
             self.now = float(times[0]) if len(times) == 1 else math.nan
             yield self._time(self._question)
+
+    @property
+    def ahead(self) -> Tensor | None:
+        """The time of what the walk asks for, none before its first question and after its last."""
+        return None if self._question is None else self._time(self._question)
+
+    @property
+    def unmoved(self) -> Tensor | None:
+        """The states, where the last round ended no step: the next one asks another level about the same."""
+        still = self._question is not None and not self._moved and self._is_state(self._question)
+        return self._offered if still else None
 
     def _time(self, question: Question) -> Tensor:
         """One time of a question, as the pipeline's own would be."""
@@ -98,19 +109,20 @@ class Loop:
 
     def step(self, output: Tensor, sample: Tensor) -> Tensor:
         """Answer the walk with a guided prediction; returns the states of its next question, or the sample."""
-        self._answered = True
+        self.answered += 1
         if self._turns is None:
             self._twice = self.settings.doubles and _is_twice(sample)
         if self._twice:
             output, sample = output[: len(output) // 2], sample[: len(sample) // 2]
         if output.ndim == sample.ndim and output.shape[1] == 2 * sample.shape[1]:
             output = output[:, : sample.shape[1]]  # a learned variance lies behind
+        before = self.state
         if self._turns is None:
             question = self._begin(output.float(), sample)
         else:
             self._honour(sample)
             question = self._turns.answer(output.float())
-        self._question = question
+        self._question, self._moved = question, self.state is not before
         self._offered = self._result() if question is None else question.x
         return torch.cat((self._offered, self._offered)) if self._twice else self._offered
 
@@ -232,12 +244,16 @@ class Loop:
 
     def _check_change(self, question: Question) -> None:
         """Raise where the states of a question are no one state of the walk, which goes on from it."""
-        if question.whole and (self.state is None or question.x.data_ptr() == self.state.x.data_ptr()):
+        if self._is_state(question):
             return
         raise MultidriftError(
             "pipe: its latents were changed between steps, by itself or by callback_on_step_end; "
             f"{type(self.settings.method).__name__} has no one state there for a change to go into; {STEP_BY_STEP}"
         )
+
+    def _is_state(self, question: Question) -> bool:
+        """Whether a question is about the one state of the walk."""
+        return question.whole and (self.state is None or question.x.data_ptr() == self.state.x.data_ptr())
 
     def _result(self) -> Tensor:
         """The sample, at the noise level at which the pipeline's own scheduler ends."""

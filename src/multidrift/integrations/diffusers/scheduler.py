@@ -18,24 +18,32 @@ from multidrift.schedules.schedule import Schedule
 class Timesteps(Tensor):
     """The times of a grid, which a pipeline counts and cuts; iterated on, the times that the walk asks for.
 
-    Cutting off the first ones (image-to-image) is passed on; everything else gives plain tensors.
+    Cutting off the first ones (image-to-image) is passed on. While the walk is on its way there are as many times as it
+    has asked for, and the one after the round is that of the walk's next states: what inpainting mixes in lies there
+    also where a step takes more than one round. Everything else gives plain tensors.
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # noqa: SLF001
 
     first: int
-    walked: Callable[[int], Iterator[Tensor]]
+    walked: Walked
 
     @staticmethod
-    def of(times: Tensor, walked: Callable[[int], Iterator[Tensor]], first: int = 0) -> Timesteps:
+    def of(times: Tensor, walked: Walked, first: int = 0) -> Timesteps:
         made = times.as_subclass(Timesteps)
         made.first, made.walked = first, walked
         return made
 
     def __iter__(self) -> Iterator[Tensor]:
-        return self.walked(self.first)
+        return self.walked.iterate(self.first)
+
+    def __len__(self) -> int:
+        done = self.walked.answered
+        return done + (self.walked.ahead is not None) if done else self.shape[0]
 
     def __getitem__(self, key: object) -> Tensor:
+        if isinstance(key, int) and key == self.walked.answered > 0 and self.walked.ahead is not None:
+            return self.walked.ahead
         part: Tensor = self.as_subclass(Tensor).__getitem__(key)  # type: ignore[index]  # any key of a tensor
         if isinstance(key, slice) and key.step in (None, 1) and key.stop is None:
             return Timesteps.of(part, self.walked, self.first + range(len(self))[key].start if len(part) else 0)
@@ -82,6 +90,12 @@ class Walked(Protocol):
     def schedule(self) -> Schedule: ...
     @property
     def now(self) -> float | None: ...
+    @property
+    def answered(self) -> int: ...
+    @property
+    def ahead(self) -> Tensor | None: ...
+    @property
+    def unmoved(self) -> Tensor | None: ...
 
 
 class SchedulerShape:
@@ -116,7 +130,7 @@ class SchedulerShape:
             kind = type(self.own).__name__
             raise MultidriftError(f"pipe: {kind} takes none of {', '.join(given)} ({error})") from error
         times = self.walked.set_times(self.own.timesteps, mu)  # type: ignore[attr-defined]
-        self.timesteps = Timesteps.of(times.to(device), self.walked.iterate)
+        self.timesteps = Timesteps.of(times.to(device), self.walked)
         levels = getattr(self.own, "sigmas", None)
         if isinstance(levels, Tensor):
             self.sigmas = NoiseLevels.of(levels, self.own.timesteps, self.walked)  # type: ignore[attr-defined]
@@ -147,7 +161,13 @@ class SchedulerShape:
         return SchedulerOutput(prev_sample=after)
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """α·data + σ·noise at one time a row: where image-to-image starts."""
+        """α·data + σ·noise at one time a row: where image-to-image starts, and what inpainting mixes in after a step.
+
+        After a round that ended none, what it mixes in is in the states already, and it is given those.
+        """
+        unmoved = self.walked.unmoved
+        if unmoved is not None and unmoved.shape == original_samples.shape:
+            return unmoved
         times: Floats = np.atleast_1d(timesteps.detach().double().cpu().numpy())
         schedule = self.walked.schedule
         require(len(times) in (1, len(noise)), "timesteps", len(times), f"1 or {len(noise)} times")
