@@ -112,7 +112,7 @@ def samples() -> str:
     for e in entries():
         images.setdefault(e["steps"], set()).add(e["images"])
     each = ", ".join(f"{_from_to(counts)} at {steps:,} steps" for steps, counts in sorted(images.items()))
-    bars = "[…, …] are 95% intervals over images, by bootstrap; what has none is of 2 to 4 images, too few for one"
+    bars = "[…, …] are 95% intervals over images, by bootstrap; what has none is of 2 images, too few for one"
     kept = any(interval(e, 1.0) for e in entries())
     return f"Means over few images of one seed: {each}; {bars if kept else 'there are no error bars'}."
 
