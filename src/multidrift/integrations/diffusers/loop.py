@@ -21,8 +21,9 @@ from multidrift.basics.errors import MultidriftError
 from multidrift.basics.numbers import Floats
 from multidrift.drifts.denoiser import Denoiser
 from multidrift.drifts.ladder import Ladder
+from multidrift.integrations.diffusers.calls import Calls
 from multidrift.integrations.diffusers.levels import Question, walked_model
-from multidrift.integrations.diffusers.network import Call, time_map
+from multidrift.integrations.diffusers.network import Call
 from multidrift.integrations.diffusers.regrid import holds_grid, on_times, reaching
 from multidrift.integrations.diffusers.rounds import STEP_BY_STEP
 from multidrift.integrations.diffusers.settings import Settings
@@ -60,7 +61,7 @@ class Loop:
         self.answered = self._first = 0
         self._count = 0
         self._dtype = torch.float32
-        self._map: Callable[[Floats], Floats] | None = None
+        self._calls = Calls(settings)
 
     # What the pipeline's scheduler passes on --------------------------------------------------------
 
@@ -270,45 +271,10 @@ class Loop:
 
     def called(self, network: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """A call of the pipeline's network, as the question has it."""
-        call, question = Call(network, args, kwargs), self._question
-        if question is None:
-            if self._map is None:
-                self._seen = (call.time(), float(self.times[self._first]))
-            return self._run(call, self._probed, network)
-        if not question.whole:
-            self._check_alone(call, question)
-            call.cut(question.rows, self._count)
-        if len(question.times) > 1:
-            call.at_times(self._units(call, question.times))
-        return self._run(call, question.level, network)
-
-    def _check_alone(self, call: Call, question: Question) -> None:
-        """Raise where some rows, or rows of many times, are not all that the network is passed or guided by."""
-        why = self.settings.one_time if len(question.times) > 1 else None
-        if call.x.shape[1:] != question.x.shape[1:]:
-            why = "passes more than the states to its network"
-        if why is not None:
-            name = type(self.settings.method).__name__
-            raise MultidriftError(
-                f"pipe: {why}, and rounds of {name} hold some samples or several times; {STEP_BY_STEP}"
-            )
-
-    def _units(self, call: Call, times: Floats) -> Floats:
-        """Times in the units in which the pipeline passes them to its network."""
-        if self._map is None:
-            self._map = time_map(*self._seen, self.settings.training_steps, call.time_scale)
-        return self._map(times)
-
-    def _run(self, call: Call, level: str, called: torch.nn.Module) -> object:
-        """The call made of the network of a level; of the top one, of whichever of the pipeline's own was called."""
-        network = called if level == list(self.settings.networks)[-1] else self.settings.networks[level]
-        try:
-            return call.run(network)
-        except torch.OutOfMemoryError as error:
-            message = (
-                f"level {level}: out of memory on {len(call.x)} rows at once; it takes fewer prompts or images a call"
-            )
-            raise MultidriftError(f"{message}, or of a parallel method a smaller window= ({error})") from error
+        call = Call(network, args, kwargs)
+        if self._question is None:
+            return self._calls.first(call, self._probed, float(self.times[self._first]))
+        return self._calls.asked(call, self._question, self._count)
 
 
 def _unasked(question: Question) -> Tensor:

@@ -50,7 +50,7 @@ class Call:
     def __init__(self, network: torch.nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
         bound = inspect.signature(network.forward).bind(*args, **kwargs)
         extra = next((p.name for p in bound.signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
-        self.given = dict(bound.arguments)
+        self.network, self.given = network, dict(bound.arguments)
         self.given.update(self.given.pop(extra, {}) if extra else {})
         self.first = tuple(bound.signature.parameters)[: len(args)]
         self.x_is = next(iter(bound.arguments))
