@@ -97,9 +97,8 @@ def test_grows_with_noise(real, features):
     assert frechet_distance(features[1], features[0]) < frechet[0] < frechet[1] < frechet[2]
 
 
-def test_interval_covers_where_the_laws_differ():
-    """300 pairs of sets; the true distance from the moments that the cubic kernel compares, in closed form."""
-    shift, d = 0.4, 4
+def true_distance(shift, d=4):
+    """That of N(0, I) and N(shift, I), from the moments that the cubic kernel compares, in closed form."""
 
     # E(x·y/d + 1)³ of independent x ~ N(a, I), y ~ N(b, I) from the moments of s = x·y, summed over d coordinates
     def expected(a, b):
@@ -109,7 +108,12 @@ def test_interval_covers_where_the_laws_differ():
         s3 = d * m3 + 3 * d * (d - 1) * m2 * m1 + d * (d - 1) * (d - 2) * m1**3
         return s3 / d**3 + 3 * s2 / d**2 + 3 * s1 / d + 1
 
-    true = expected(0, 0) + expected(shift, shift) - 2 * expected(0, shift)
+    return expected(0, 0) + expected(shift, shift) - 2 * expected(0, shift)
+
+
+def test_interval_covers_where_the_laws_differ():
+    """300 pairs of sets, and the true distance."""
+    shift, true = 0.4, true_distance(0.4)
     pairs = zip(gaussians(80, 300, 0.0, 1), gaussians(120, 300, shift, 2), strict=True)
     found = [kernel_distance(x, y) for x, y in pairs]
     covered = sum(k.interval[0] <= true <= k.interval[1] for k in found) / len(found)
@@ -118,6 +122,20 @@ def test_interval_covers_where_the_laws_differ():
     assert float(values.mean()) == pytest.approx(true, abs=3 * float(values.std()) / len(values) ** 0.5)
     errors = torch.tensor([k.standard_error for k in found])
     assert float(errors.square().mean().sqrt() / values.std()) == pytest.approx(1, abs=0.15)
+
+
+def test_sets_of_the_same_noise_are_told_apart_by_far_fewer_draws():
+    """300 sets beside themselves, moved: unbiased within three standard errors, which are right to a fifth."""
+    sets = list(gaussians(60, 300, 0.0, 5))
+    found = [kernel_distance(x, x + 0.2, coupled=True) for x in sets]
+    values, errors = torch.tensor([[k.value, k.standard_error] for k in found]).T
+    spread = float(values.std())
+    assert float(values.mean()) == pytest.approx(true_distance(0.2), abs=3 * spread / len(values) ** 0.5)
+    assert float(errors.square().mean().sqrt()) == pytest.approx(spread, rel=0.2)
+    apart = [kernel_distance(x, y + 0.2) for x, y in zip(sets, gaussians(60, 300, 0.0, 6), strict=True)]
+    assert spread < 0.5 * float(torch.tensor([k.value for k in apart]).std())
+    with pytest.raises(md.MultidriftError, match="real: got 59; it takes as many as samples, 60"):
+        kernel_distance(sets[0], sets[1][:59], coupled=True)
 
 
 def test_interval_covers_zero_for_one_law():

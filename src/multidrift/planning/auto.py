@@ -75,7 +75,7 @@ def auto(
     - `calibration`: of this ladder, process, machine and batch; by default taken now, with batches of `batch` (64).
       `force` uses one of something else, with a warning
     - `quality`: "path", the distance to the top level's own path, or "law", the kernel distance of the samples'
-      `features` [n, d] (by default the coordinates) to those of a fine run
+      `features` [n, d] (by default the coordinates) to those of a fine run, drawn with the same noise
     - `samples`: how many the last candidates are compared on, and as many unseen ones give `error`; `reference_steps`:
       of the fine run, by default 12 times what the budget pays for, from 64 to 512
 
@@ -268,9 +268,9 @@ def _reason(best: Measured, ranked: Sequence[Measured], unseen: Measured, ladder
         "parallel": f"All steps at once are better within this time: {label}, {steps} steps",
     }
     beside = [
-        f"{name} ({other.candidate.label}) was {other.score / best.score:.2f} times as far off"
+        f"{name} ({other.candidate.label}) was {_beside(other, best)}"
         for name, other in others.items()
-        if other is not None and name != own and best.score > 0
+        if other is not None and name != own
     ]
     compared = f"; of the rest the best of {', the best of '.join(beside)}" if beside else ""
     return (
@@ -278,6 +278,13 @@ def _reason(best: Measured, ranked: Sequence[Measured], unseen: Measured, ladder
         f"{unseen.samples} samples that none of them had seen its error is {unseen.error:.3g} ± "
         f"{unseen.standard_error:.2g}, at {best.candidate.seconds:.3g} seconds a sample."
     )
+
+
+def _beside(other: Measured, best: Measured) -> str:
+    """How far off one was; a distance of laws is unbiased, so that it may be negative and has no ratios."""
+    if best.errors is None or not best.score > 0:
+        return f"at {other.score:.3g}, this at {best.score:.3g}"
+    return f"{other.score / best.score:.2f} times as far off"
 
 
 def _first(ranked: Sequence[Measured], kind: str) -> Measured | None:

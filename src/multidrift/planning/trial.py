@@ -28,7 +28,6 @@ Features = Callable[[Tensor], Tensor]
 References = dict[tuple[int, int], dict[int, Tensor]]  # (seed, steps) -> number of samples -> their reference
 _FIRST = {"path": 8, "law": 32}  # samples of the first round
 _GROUP = 4  # samples that share their draws, at least
-_APART = 1 << 40  # between the numbers of the samples of a law and those of its reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ class Judge:
     """Measures candidates on samples of one seed, against a fine run of the top level.
 
     - `quality`: "path", the mean squared distance per coordinate to the reference sample of the same noise, or "law",
-      the kernel distance of features to a reference of other noise
+      the kernel distance of features to those of the reference samples, which are of the same noise
     - `steps`: of the reference, by Multistep; `features`: of a law, by default the coordinates themselves;
       `plan_seed`: the first of those that draws take
     - `references`: what was run already, kept here: judges that share it run no reference twice
@@ -100,7 +99,7 @@ class Judge:
             features = self._featured(found)
             if before is not None and before.features is not None:
                 features = torch.cat([before.features, features])
-            distance = kernel_distance(features, self._featured(reference))
+            distance = kernel_distance(features, self._featured(reference), coupled=True)
             return Measured(candidate, distance.value, distance.standard_error, count, features=features)
         errors = squared_distances(found, reference[first:])
         if before is not None and before.errors is not None:
@@ -123,8 +122,7 @@ class Judge:
         if count not in kept:
             there = max((n for n in kept if n < count), default=0)
             fine: Method = Euler(self.steps) if self.process.has_velocity else Multistep(self.steps)
-            first = there + (_APART if self.quality == "law" else 0)
-            more = self.run(fine, count - there, first=first).samples
+            more = self.run(fine, count - there, first=there).samples
             kept[count] = torch.cat([kept[there], more]) if there else more
         return kept[count]
 
