@@ -7,7 +7,7 @@ from tests.fakes import F64, counting_denoiser
 
 import multidrift as md
 from multidrift.methods.picard import walk as picard
-from multidrift.methods.picard.points import Points
+from multidrift.methods.picard.points import Points, _cuts
 from multidrift.runs.guard import FiniteGuard
 
 
@@ -84,3 +84,33 @@ def test_rows_of_a_window_and_of_a_coarse_start(mixture, ddpm):
     model.net.rows.clear()
     md.sample(model, md.Picard(20, initial=3), count=4)
     assert model.net.rows[:4] == [4, 4, 4, 4 * 19]
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ([5.0, 5.0, 5.0, 4.9], []),
+        ([20.0, 0.0, 0.1], [2]),
+        ([19.0, 2.0, 3.0, 15.5, 1.0], [1, 3]),
+        ([8.0, 8.0, -15.0, 8.0, 5.0, -21.5], [5]),
+        ([-12.0, -9.0, -9.0, -9.0], [1, 3]),
+        ([30.0, 30.0, 30.0], [1, 2]),
+        ([np.inf, 12.0, 9.0], [2]),
+    ],
+)
+def test_cuts_come_where_the_span_of_one_anchor_ends(changes, wanted):
+    """By hand: sums of the changes since the last cut, their largest less their least, at most 20."""
+    assert _cuts(np.exp(-np.array(changes))) == wanted
+
+
+@pytest.mark.parametrize("settings", [{}, {"coarse": "gaussian"}])
+def test_the_last_report_of_a_converged_run_is_eulers(mixture, ddpm, settings):
+    """State, time, and the prediction that the last step was made with."""
+    gaussian = md.GaussianDenoiser(mixture.mean.numpy(), mixture.covariance.numpy(), ddpm)
+    ladder = md.Ladder([mixture.denoiser(ddpm)], gaussian=gaussian)
+    runs = (md.Picard(8, tolerance=1e-14, **settings), md.Euler(8))
+    process = md.Diffusion(ddpm, holds="noise")
+    found, wanted = ([*md.steps(ladder, run, process, count=3, **F64)][-2] for run in runs)
+    assert found.t == wanted.t
+    assert torch.allclose(found.x, wanted.x, atol=1e-10, rtol=0)
+    assert torch.allclose(found.prediction, wanted.prediction, atol=1e-10, rtol=0)

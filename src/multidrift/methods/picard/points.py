@@ -198,13 +198,13 @@ def marginal_scale(process: Process, times: Floats) -> Floats:
 
 
 def _cuts(enter_factor: Floats) -> Sequence[int]:
-    """The points between which one anchor serves: log(z/x) varies by less than 20 from one to the next."""
+    """The points where another anchor is needed: between two, log(z/x) varies by at most 20, or there is one step."""
     with np.errstate(divide="ignore"):
         change = -np.log(enter_factor)  # of log(z/x), over each step; +∞ where the run starts from pure noise
     heights = np.append(0.0, np.cumsum(np.where(np.isfinite(change), change, 0.0)))
-    cuts = [0]
+    cuts: list[int] = []
     for n in range(2, len(heights)):
-        piece = heights[cuts[-1] : n + 1]
+        piece = heights[cuts[-1] if cuts else 0 : n + 1]
         if piece.max() - piece.min() > _LARGEST_SPAN:
             cuts.append(n - 1)
-    return [*cuts, len(heights) - 1]
+    return cuts
