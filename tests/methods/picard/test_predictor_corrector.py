@@ -178,3 +178,34 @@ def test_the_drift_of_the_corrector_is_the_score_of_scaled_positions(mixture, dd
     assert torch.equal(drift.predict(y, 5.0, "sample", {}), wanted)
     assert drift.schedule is None
     assert drift.renamed("other").fingerprint != denoiser.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("predictor", "corrector", "more"),
+    [
+        ({"blocks": 3}, {"rounds": 2}, 3 * 5 * 2),
+        ({"blocks": 3}, {}, 3 * 5 * 2.5),
+        ({"blocks": 2}, {"rounds": 9}, 2 * 5 * 5),
+        ({"blocks": (600.0, 200.0)}, {"rounds": 2}, 3 * 5 * 2),
+    ],
+)
+def test_expected_calls_are_the_predictors_and_so_many_rounds_after_each_block(
+    target, ddpm, predictor, corrector, more
+):
+    model, path = target.denoiser(ddpm), md.Picard(14, **predictor)
+    whole = md.PredictorCorrector(path, md.Picard(5, **corrector)).cost(model).calls["mixture"]
+    assert whole == path.cost(model).calls["mixture"] + more
+
+
+def test_reports_count_the_steps_of_the_whole_run(target, ddpm):
+    """Each rises to the end of its block, the corrector's stay there, at its time; the last is the number of calls."""
+    method = md.PredictorCorrector(md.Picard(14, "blend", blocks=3), md.Picard(4))
+    states = list(md.steps(target.denoiser(ddpm), method, md.Diffusion(ddpm, 0), count=2, **F64))
+    assert {state.total for state in states} == {14}
+    steps = [state.step for state in states]
+    assert steps == sorted(steps)
+    assert steps[-1] == 14
+    process, times = md.Diffusion(ddpm, 0), md.grid_times(ddpm, 14, "blend")
+    for end in block_boundaries(process, times, 3, "blend"):
+        assert steps.count(int(end)) >= 2
+        assert states[len(steps) - 1 - steps[::-1].index(int(end))].t == pytest.approx(times[end])

@@ -214,6 +214,10 @@ def test_diffusion_costs_two_calls_a_step_and_one(denoiser):
     result = md.sample(denoiser, method, count=4)
     assert result.calls == {"mixture": 49} == dict(method.cost(denoiser).calls) == dict(result.plan.calls)
     assert result.samples.isfinite().all()
+    one = md.PoissonMidpoint(25, substeps=1)
+    assert dict(one.cost(denoiser).calls) == md.sample(denoiser, one, count=2).calls == {"mixture": 25}
+    assert dict(md.PoissonMidpoint(25, substeps=2, draws="independent").cost(denoiser).calls) == {"mixture": 37}
+    assert dict(md.PoissonMidpoint(25, substeps=2, draws="single").cost(denoiser).calls) == {"mixture": 49}
 
 
 @pytest.mark.parametrize("name", ["overdamped", "underdamped", "ddpm"])
