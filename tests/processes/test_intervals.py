@@ -29,6 +29,15 @@ def test_the_coordinates_of_position_and_velocity():
     assert PHASE.leave(x).tolist() == [[[0.25, 1.5], [-2.375, 0.75]]]
 
 
+def test_chosen_intervals_are_whole():
+    """Every field follows, in the order asked for."""
+    names = [field.name for field in dataclasses.fields(Intervals) if field.name != "friction"]
+    every = Intervals(**dict(zip(names, COLUMNS, strict=True)))
+    taken = every.take(np.array([2, 0]))
+    for name, column in zip(names, COLUMNS, strict=True):
+        assert getattr(taken, name).tolist() == [column[2], column[0]], name
+
+
 @pytest.mark.parametrize("state", [(), (2,), (2, 5)], ids=str)
 def test_intervals_together_are_each_of_them(state):
     plain = Intervals(*COLUMNS)
