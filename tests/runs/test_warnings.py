@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import multidrift as md
+from multidrift.methods.poisson.kicks import largest_kicks
+from multidrift.methods.poisson.walk import _Cut
 from multidrift.runs import marginals
 from multidrift.runs.marginals import MarginalGuard
 
@@ -133,6 +135,19 @@ def test_kicks_above_the_goal_are_those_that_warn(settings, holds, overshoots, d
     found, _ = warned(lambda: method.plan(denoiser, md.Diffusion(ddpm, 1.0, holds)), md.PlanWarning)
     assert bool(found) == overshoots
     assert all("spread='clock'" in message for message in found)
+
+
+def test_the_weight_of_a_kick_is_its_size_over_that_of_the_step(denoiser, ddpm):
+    """Weight times step, as the warning has them, is the share of the state that the largest kick replaces."""
+    process = md.Diffusion(ddpm, 1.0, "noise")
+    method = md.PoissonMidpoint(10, "blend", substeps=40)
+    times = method.grid_for(process)
+    cut, steps = _Cut(method, process, times), process.relative_steps(times)
+    largest = largest_kicks(process, times, cut.places, cut.kicks())
+    ((message,), _) = warned(lambda: method.plan(denoiser, process), md.PlanWarning)
+    weight, step = re.search(r"weight ([\d.]+) at step (\d+)", message).groups()
+    assert int(step) == largest.argmax()
+    assert float(weight) == pytest.approx(largest.max() / steps[largest.argmax()], abs=0.06)
 
 
 def test_chains_are_not_compared_with_marginals():

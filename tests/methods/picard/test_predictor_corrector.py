@@ -189,9 +189,7 @@ def test_the_drift_of_the_corrector_is_the_score_of_scaled_positions(mixture, dd
         ({"blocks": (600.0, 200.0)}, {"rounds": 2}, 3 * 5 * 2),
     ],
 )
-def test_it_costs_what_the_predictor_does_and_so_many_rounds_after_each_block(
-    target, ddpm, predictor, corrector, more
-):
+def test_it_costs_what_the_predictor_does_and_so_many_rounds_after_each_block(target, ddpm, predictor, corrector, more):
     model, path = target.denoiser(ddpm), md.Picard(14, **predictor)
     whole = md.PredictorCorrector(path, md.Picard(5, **corrector)).cost(model).calls["mixture"]
     assert whole == path.cost(model).calls["mixture"] + more
