@@ -13,7 +13,7 @@ def test_the_fewest_rounds_come_first(monkeypatch):
     entries = [entry("frozen", [48, 50, 53]), entry("f1+held", [39, 42, 48], forecast=38)]
     monkeypatch.setattr(report, "results", lambda name: {"speculative": {"entries": entries}}[name])
     lines = report.table("digits").splitlines()
-    assert lines[2] == "| 400 | f1+held | 3 | 42 (39 to 48) | 43.0 | 38 | 0.911 | 0.917 | 742 | 0.346 |"
+    assert lines[2] == "| 400 | f1+held | 3 | 42 (39 to 48) | 43.0 | 38.0 | 0.911 | 0.917 | 742 | 0.346 |"
     assert lines[3].startswith("| 400 | frozen | 3 | 50 (48 to 53) | 50.3 | – |")
     assert report.table("2 dimensions").startswith("Not measured yet")
 

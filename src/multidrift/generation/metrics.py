@@ -118,8 +118,9 @@ class Tally:
         count = sum(int(str(record["count"])) for record in there.values())
         if count < max(2 * self._told, _LEAST):
             return None
-        self._told = count
-        return self.estimate()
+        found = self.estimate()  # of more, where another process has just landed some
+        self._told = count if found is None else found.count
+        return found
 
     def estimate(self) -> Estimate | None:
         """That of all samples that are there; None where they are too few."""
