@@ -21,6 +21,7 @@ SOLVERS = {
     1.0: Peer("SDE-DPM-Solver++(2M), linspace", "sde-dpm", "linspace"),
     0.0: Peer("UniPC, linspace", "unipc", "linspace"),
 }
+MOST_ABOVE = 1.02  # a setting of a budget costs at most so many times as much
 KINDS = {"T-Stitch": True, "SRDiffusion": False}  # the small level first?
 
 
@@ -37,16 +38,15 @@ class Switch:
         return f"{self.kind} {SMALL}+f5, {self.share:.0%} {SMALL}"
 
     def steps(self, ladder: md.Ladder, budget: float) -> int:
-        """The most that cost no more than so many calls of the top level, within 2% as for all others."""
+        """The most that cost no more than so many calls of the top level, within what all others may be above it."""
         assert ladder.costs is not None
-        seconds, steps = ladder.costs.seconds, 2
-        price = {level: seconds[level] / seconds[ladder.top] for level in (SMALL, "f5")}
-        fitting = [2]
-        while steps * price[SMALL] <= budget:
-            steps += 1
-            if sum(price[level] * count for level, count in self.calls(steps).items()) <= 1.02 * budget:
-                fitting.append(steps)
-        return fitting[-1]
+        seconds = ladder.costs.seconds
+        most = int(budget * seconds[ladder.top] / seconds[SMALL]) + 1
+
+        def price(steps: int) -> float:
+            return sum(seconds[level] * number for level, number in self.calls(steps).items()) / seconds[ladder.top]
+
+        return max((n for n in range(3, most + 1) if price(n) <= MOST_ABOVE * budget), default=2)
 
     def calls(self, steps: int) -> dict[str, float]:
         """Of each level; half a step is the small one's."""

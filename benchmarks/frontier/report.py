@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.bootstrap import Errors, Floats, Statistic, ratio
 from benchmarks.frontier import timing
 from benchmarks.frontier.measure import BUDGETS
+from benchmarks.frontier.peers import MOST_ABOVE
 from benchmarks.multilevel import report as multilevel
 from benchmarks.multilevel.measure import ETAS
 from benchmarks.multilevel.report import PROCESSES, Setting, best, needed
@@ -47,7 +48,7 @@ def settings(process: str) -> list[Setting]:
 
 def paid(process: str, budget: int) -> list[Setting]:
     """The settings of a budget that cost no more than it; random draws may come out dearer than they were meant."""
-    return [s for s in settings(process) if s.budget == budget and s.price <= 1.02 * budget]
+    return [s for s in settings(process) if s.budget == budget and s.price <= MOST_ABOVE * budget]
 
 
 def is_peer(s: Setting) -> bool:

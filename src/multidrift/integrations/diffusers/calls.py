@@ -24,7 +24,7 @@ class Calls:
 
     def first(self, call: Call, level: str, time: float) -> object:
         """A call of the round that begins the run, which only the pipeline knows, at one `time` of its grid."""
-        if self._map is None:
+        if self._seen is None:  # reading it waits for the device: once, and not for each branch of a guidance
             self._seen = (call.time(), time)
         return self._run(call, level)
 
