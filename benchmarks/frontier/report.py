@@ -255,7 +255,8 @@ def auto_law() -> str:
             there = [other for other in known if other["budget"] == e["budget"]]
             if "kernel" in e and there:
                 least = min(there, key=lambda other: other["kernel"][0])
-                cells = [f"{e['label']}, {e['steps']} steps", kernel(e), f"{e['frechet']:.3f}"]
+                frechet = "–" if e["frechet"] is None else f"{e['frechet']:.3f}"
+                cells = [f"{e['label']}, {e['steps']} steps", kernel(e), frechet]
                 cells += [least["label"].removeprefix("diffusers "), kernel(least), f"{least['frechet']:.3f}"]
                 lines.append([f"{title}, {e['budget']}", *cells])
     header = ["budget", "`md.auto` takes", "its kernel distance ×1000", "Fréchet", "least kernel distance of all"]

@@ -5,8 +5,9 @@ import torch
 from torchmetrics.image.kid import poly_mmd
 
 import multidrift as md
+from multidrift.basics.numbers import weighted_mean
 from multidrift.evaluation.features import DIGITS_FILE, digit_features, digits_classifier, trained_classifier
-from multidrift.evaluation.laws import KernelDistance, frechet_distance, kernel_distance
+from multidrift.evaluation.laws import KernelDistance, average_distance, frechet_distance, kernel_distance
 from multidrift.training.digits import digits, labels
 from multidrift.training.features import accuracy, rescale_features, train_classifier
 
@@ -136,6 +137,38 @@ def test_sets_of_the_same_noise_are_told_apart_by_far_fewer_draws():
     assert spread < 0.5 * float(torch.tensor([k.value for k in apart]).std())
     with pytest.raises(md.MultidriftError, match="real: got 59; it takes as many as samples, 60"):
         kernel_distance(sets[0], sets[1][:59], coupled=True)
+
+
+def test_the_error_of_a_weighted_mean_is_unbiased():
+    """4,000 means of five values of variance 1/w: their variance is 1/Σw, and the mean squared error within 5%."""
+    weights = torch.tensor([1.0, 1.0, 2.0, 4.0, 8.0], dtype=torch.float64)
+    rows = gaussians(4000, 1, 0.0, 9, dimensions=5)[0] / weights.sqrt()
+    found = torch.tensor([weighted_mean(row, weights) for row in rows])
+    assert float(found[:, 0].var()) == pytest.approx(1 / 16, rel=0.07)  # three standard errors of a variance
+    assert float(found[:, 1].square().mean()) == pytest.approx(1 / 16, rel=0.05)
+    even = weighted_mean(rows[0], torch.ones(5))
+    assert even == pytest.approx((float(rows[0].mean()), float(rows[0].std()) / 5**0.5))
+
+
+def test_a_run_of_one_plan_is_not_the_mixture_of_all():
+    """300 times eight runs of three sizes, moved up or down by their plan's luck: unbiased, with errors to a fifth."""
+    sizes, luck = (4, 8, 8, 16) * 2, torch.Generator().manual_seed(7)
+    means, mixed = [], []
+    for every in gaussians(sum(sizes), 300, 0.0, 8):
+        runs = every.split(sizes)
+        shifts = torch.where(torch.rand(len(sizes), generator=luck) < 0.5, 0.4, -0.4).tolist()
+        moved = [run + shift for run, shift in zip(runs, shifts, strict=True)]
+        found = [kernel_distance(x, run, coupled=True) for x, run in zip(moved, runs, strict=True)]
+        means.append(average_distance(found, sizes))
+        mixed.append(kernel_distance(torch.cat(moved), every, coupled=True).value)
+    values, errors = torch.tensor([[k.value, k.standard_error] for k in means]).T
+    true, spread = true_distance(0.4), float(values.std())
+    assert float(values.mean()) == pytest.approx(true, abs=3 * spread / len(means) ** 0.5)
+    assert float(errors.square().mean().sqrt()) == pytest.approx(spread, rel=0.2)
+    assert float(torch.tensor(mixed).mean()) < 0.5 * true
+    assert average_distance([KernelDistance(1.0, 0.0), KernelDistance(4.0, 0.0)], [3, 4]).value == pytest.approx(3.0)
+    with pytest.raises(md.MultidriftError, match="sizes: got .4.; it takes at least two samples for each of 1 runs"):
+        average_distance([KernelDistance(0.0, 0.0)], [4])
 
 
 def test_interval_covers_zero_for_one_law():

@@ -6,6 +6,7 @@ import torch
 import multidrift as md
 from multidrift.drifts.costs import Costs
 from multidrift.evaluation.coupled import squared_distances
+from multidrift.evaluation.laws import kernel_distance
 from multidrift.planning.auto import auto_each
 from multidrift.planning.candidates import Candidate, Prices, candidates, parallel
 from multidrift.planning.trial import Judge, Measured, halving
@@ -215,9 +216,43 @@ def test_the_law_is_judged_beside_a_reference_of_the_same_noise(smooth):
     ladder, process, calibration = smooth
     choice = md.auto(ladder, process, calls=4, calibration=calibration, quality="law", samples=32, reference_steps=32)
     assert choice.error < 0.1 * min(m.error for m in choice.tried if m.candidate.kind == "level")
-    assert "this at" in choice.reason
+    assert choice.reason.count("this at") == 1
     assert "times as far off" not in choice.reason
     assert any("PoissonMidpoint" in measured.candidate.label for measured in choice.tried)
+
+
+def test_the_law_of_a_plan_is_judged_run_by_run(smooth):
+    """All samples of a run follow one plan: pooled samples of several plans would be nearer than what a user gets."""
+    ladder, process, _ = smooth
+    method = md.Multilevel(8, calls=(4, 2), draws="independent")
+    found = Judge(ladder, process, "law", 64, seed=5).measure(Candidate("shared", "ladder", method, 1.0), 8)
+    reference = md.sample(ladder, md.Multistep(64), process, count=8, seed=5).samples.flatten(1)
+    runs = [
+        md.sample(ladder, method, process, count=4, seed=5, first=4 * plan, plan_seed=plan).samples.flatten(1)
+        for plan in (0, 1)
+    ]
+    each = [
+        kernel_distance(run, reference[4 * plan : 4 * plan + 4], coupled=True).value for plan, run in enumerate(runs)
+    ]
+    assert found.error == pytest.approx(sum(each) / 2)
+    pooled = kernel_distance(torch.cat(runs), reference, coupled=True).value
+    assert abs(found.error - pooled) > 0.1 * abs(pooled)
+    still = md.Multilevel(8, calls=(4, 2), draws="midpoint")
+    one = Judge(ladder, process, "law", 64, seed=5).measure(Candidate("still", "ladder", still, 1.0), 8)
+    drawn = md.sample(ladder, still, process, count=8, seed=5).samples.flatten(1)
+    assert one.error == pytest.approx(kernel_distance(drawn, reference, coupled=True).value)
+
+
+def test_the_standard_error_of_a_path_covers_the_plans(smooth):
+    """Within a run errors of the same luck agree: 16 samples of 4 plans are not 16 independent ones."""
+    ladder, process, _ = smooth
+    method = md.Multilevel(8, calls=(8, 2), draws="independent")
+    judge = Judge(ladder, process, "path", 64, seed=5)
+    found = judge.measure(Candidate("shared", "ladder", method, 1.0), 16)
+    means = found.errors.reshape(4, 4).mean(dim=1)
+    assert found.standard_error == pytest.approx(float(means.std()) / 2)
+    own = judge.measure(Candidate("own", "ladder", md.Multilevel(8, calls=(8, 2), shared=False), 1.0), 16)
+    assert own.standard_error == pytest.approx(float(own.errors.std()) / 4)
 
 
 def test_bad_input_is_refused(smooth):

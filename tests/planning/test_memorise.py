@@ -22,7 +22,11 @@ def test_the_best_of_fifteen_is_better_on_other_noise_than_a_draw_is(ddpm, tmp_p
 
 def test_bad_input_is_refused(ddpm):
     ladder = md.SyntheticLadder(3.0, levels=2).ladder(ddpm)
-    for method in (md.Euler(8), md.Multilevel(8, calls=(8, 4), shared=False)):
+    for method in (
+        md.Euler(8),
+        md.Multilevel(8, calls=(8, 4), shared=False),
+        md.Multilevel(8, calls=(8, 4), draws="midpoint"),
+    ):
         with pytest.raises(md.MultidriftError, match="method: got .*shared by the batch"):
             md.memorise_plan(ladder, method)
     with pytest.raises(md.MultidriftError, match="draws: got 0"):

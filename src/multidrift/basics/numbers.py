@@ -31,6 +31,17 @@ def finite(values: ArrayLike, argument: str) -> Floats:
     return array
 
 
+def weighted_mean(values: ArrayLike, weights: ArrayLike) -> tuple[float, float]:
+    """The mean of independent values and its standard error, √(Σ_g w_g² (v_g − v̄)²/(1 − w_g)) with Σ_g w_g = 1.
+
+    Its square is unbiased where variances go as 1/weight, and for equal weights it is the usual one.
+    """
+    v, w = np.asarray(values, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    w = w / w.sum()
+    mean = np.dot(w, v)
+    return float(mean), float(np.sqrt(np.sum(w**2 * (v - mean) ** 2 / (1 - w))))
+
+
 def bit_sum(values: Tensor) -> Tensor:
     """One int64 that every bit of a tensor has a say in, the same on every device: Σ bits·(odd number of its place)."""
     flat = values.detach().contiguous().flatten()

@@ -7,12 +7,14 @@ These are distances between two sets of independent draws: they say nothing of s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from multidrift.basics.errors import MultidriftError, require
+from multidrift.basics.numbers import weighted_mean
 
 _NORMAL_95 = 1.959964  # the normal's 97.5% quantile
 _ROWS = 250  # rows of the kernel matrix held at a time, to bound the memory
@@ -65,6 +67,19 @@ def kernel_distance(samples: Tensor, real: Tensor, *, coupled: bool = False) -> 
     value = within_samples.sum() / (n * (n - 1)) + within_real.sum() / (m * (m - 1)) - 2 * cross / (n * m)
     variance = _jackknife(within_samples, to_real, m) + _jackknife(within_real, to_samples, n)
     return KernelDistance(float(value), math.sqrt(float(variance)))
+
+
+def average_distance(distances: Sequence[KernelDistance], sizes: Sequence[int]) -> KernelDistance:
+    """The mean kernel distance of runs of `sizes` samples, each by a plan of its own; its error covers the plans.
+
+    All samples of a run follow one plan, so that what a user gets is the law under one. Pooled samples of many plans
+    follow the mixture of their laws, which is nearer to the target than each of them. Runs are weighted by their pairs
+    of samples, n(n−1), as which the variance of each falls where laws are close.
+    Raises MultidriftError on fewer than two runs or runs of one sample.
+    """
+    good = len(sizes) == len(distances) >= 2 and min(sizes) >= 2
+    require(good, "sizes", list(sizes), f"at least two samples for each of {len(distances)} runs, which are at least 2")
+    return KernelDistance(*weighted_mean([d.value for d in distances], [n * (n - 1) for n in sizes]))
 
 
 def _jackknife(within: Tensor, across: Tensor, others: int) -> Tensor:

@@ -26,6 +26,11 @@ class DrawingMethod(GridMethod):
     def draws_are_shared(self) -> bool:
         """Whether one draw of the random choices serves every sample."""
 
+    @property
+    @abstractmethod
+    def luck_is_shared(self) -> bool:
+        """Whether that one draw is one of many: then another `plan_seed` is another law of the samples of a run."""
+
     def planned_calls(self, weights: Floats, final: int) -> Floats:
         """Calls of each level per sample that a plan with these weights makes."""
         return counted_calls(weights, final)

@@ -273,6 +273,7 @@ def _reason(best: Measured, ranked: Sequence[Measured], unseen: Measured, ladder
         if other is not None and name != own
     ]
     compared = f"; of the rest the best of {', the best of '.join(beside)}" if beside else ""
+    compared += f" and this at {best.score:.3g}" if beside and not _has_ratios(best) else ""
     return (
         f"For {asked}: {heads[kind]}{compared}. {len(ranked)} settings were run on up to {best.samples} samples; on "
         f"{unseen.samples} samples that none of them had seen its error is {unseen.error:.3g} ± "
@@ -281,10 +282,13 @@ def _reason(best: Measured, ranked: Sequence[Measured], unseen: Measured, ladder
 
 
 def _beside(other: Measured, best: Measured) -> str:
-    """How far off one was; a distance of laws is unbiased, so that it may be negative and has no ratios."""
-    if best.errors is None or not best.score > 0:
-        return f"at {other.score:.3g}, this at {best.score:.3g}"
-    return f"{other.score / best.score:.2f} times as far off"
+    """How far off one was beside the best."""
+    return f"{other.score / best.score:.2f} times as far off" if _has_ratios(best) else f"at {other.score:.3g}"
+
+
+def _has_ratios(best: Measured) -> bool:
+    """A distance of laws is unbiased, so that it may be negative and has no ratios."""
+    return best.errors is not None and best.score > 0
 
 
 def _first(ranked: Sequence[Measured], kind: str) -> Measured | None:

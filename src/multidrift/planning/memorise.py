@@ -50,15 +50,15 @@ def memorise_plan(
 ) -> MemorisedPlan:
     """The best of so many `draws` of a method on `count` samples, and what it does on `count` others.
 
-    - `method`: one whose draws are shared by the batch; its plan seeds are 0 to `draws` − 1
+    - `method`: one whose draws are random and shared by the batch; its plan seeds are 0 to `draws` − 1
     - `reference_steps`: of the top level by Multistep, the path that errors are measured to
 
     The error on the calibration batch is too low, as the least of many; `error` is not. Raises MultidriftError on
     methods that draw nothing, or for each sample. Source: ML-EM (Jacot 2026), section 8, where the best of 15 is
     compared with Euler-Maruyama.
     """
-    shared = isinstance(method, DrawingMethod) and method.draws_are_shared
-    require(shared, "method", method, "a method with draws that are shared by the batch")
+    shared = isinstance(method, DrawingMethod) and method.luck_is_shared
+    require(shared, "method", method, "a method with random draws that are shared by the batch")
     process = process_for(ladder, process)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

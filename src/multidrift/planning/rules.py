@@ -122,9 +122,9 @@ class Setting:
 
     def table(self, preferences: Floats, knob: float) -> Floats:
         """Probabilities min(1, knob·preference), and 1 for the cheapest level, [increments, levels]."""
-        chosen = np.clip(knob * preferences / preferences[:, 1:].max(initial=1e-300), LEAST, 1.0)
-        chosen[:, 0] = 1.0
-        return np.asarray(chosen)
+        chosen, upper = np.ones_like(preferences), preferences[:, 1:]
+        chosen[:, 1:] = np.clip(knob * upper / upper.max(initial=1e-300), LEAST, 1.0)
+        return chosen
 
     def seconds(self, table: Floats, draws: Draws = "independent") -> float:
         """Expected seconds of a sample, the final call and what a step costs beside its calls included."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError
+from multidrift.basics.numbers import weighted_mean
 from multidrift.drifts.ladder import Ladder
 from multidrift.evaluation.coupled import squared_distances
 from multidrift.evaluation.features import featured
-from multidrift.evaluation.laws import kernel_distance
+from multidrift.evaluation.laws import KernelDistance, average_distance, kernel_distance
 from multidrift.methods.drawing import DrawingMethod
 from multidrift.methods.euler import Euler
 from multidrift.methods.method import Method
@@ -27,7 +28,8 @@ from multidrift.sampling import sample
 Features = Callable[[Tensor], Tensor]
 References = dict[tuple[int, int], dict[int, Tensor]]  # (seed, steps) -> number of samples -> their reference
 _FIRST = {"path": 8, "law": 32}  # samples of the first round
-_GROUP = 4  # samples that share their draws, at least
+_FEWEST = 3  # samples of a run that have a kernel distance
+_GROUP = 4  # samples of a run with draws of its own, at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,8 @@ class Judge:
     """Measures candidates on samples of one seed, against a fine run of the top level.
 
     - `quality`: "path", the mean squared distance per coordinate to the reference sample of the same noise, or "law",
-      the kernel distance of features to those of the reference samples, which are of the same noise
+      the kernel distance of features to those of the reference samples, which are of the same noise; of methods whose
+      samples share one plan, the mean over plans of what each is off by
     - `steps`: of the reference, by Multistep; `features`: of a law, by default the coordinates themselves;
       `plan_seed`: the first of those that draws take
     - `references`: what was run already, kept here: judges that share it run no reference twice
@@ -79,12 +82,12 @@ class Judge:
 
         - `before`: what it did on fewer of them, which are not run again
 
-        Where a batch shares its draws, the samples are drawn with several plan seeds, so many to each.
+        Where all samples of a run share the luck of one plan, they are drawn in several runs with plans of their own.
         """
         if before is not None and before.errors is None and before.features is None:
             before = None  # it failed
         method, first = candidate.method, 0 if before is None else before.samples
-        shared = isinstance(method, DrawingMethod) and method.draws_are_shared
+        shared = isinstance(method, DrawingMethod) and method.luck_is_shared
         edges = _groups(count) if shared else [0, count]
         try:
             runs = [
@@ -99,13 +102,12 @@ class Judge:
             features = self._featured(found)
             if before is not None and before.features is not None:
                 features = torch.cat([before.features, features])
-            distance = kernel_distance(features, self._featured(reference), coupled=True)
+            distance = _distance(features, self._featured(reference), edges)
             return Measured(candidate, distance.value, distance.standard_error, count, features=features)
         errors = squared_distances(found, reference[first:])
         if before is not None and before.errors is not None:
             errors = torch.cat([before.errors, errors])
-        spread = float(errors.std() / count**0.5) if count > 1 else float("nan")
-        return Measured(candidate, float(errors.mean()), spread, count, errors)
+        return Measured(candidate, float(errors.mean()), _standard_error(errors, edges), count, errors)
 
     def run(self, method: Method, count: int, plan_seed: int = 0, first: int = 0) -> Result:
         """One run, its warnings silenced: what disappoints shows in the error."""
@@ -130,8 +132,24 @@ class Judge:
         return samples.flatten(1).double() if self.features is None else featured(self.features, samples)
 
 
+def _distance(features: Tensor, reference: Tensor, edges: Sequence[int]) -> KernelDistance:
+    """The kernel distance of runs with a plan of its own each, [low, high) of the samples."""
+    runs = [(low, high) for low, high in pairwise(edges) if high - low >= _FEWEST]
+    found = [kernel_distance(features[low:high], reference[low:high], coupled=True) for low, high in runs]
+    return found[0] if len(found) == 1 else average_distance(found, [high - low for low, high in runs])
+
+
+def _standard_error(errors: Tensor, edges: Sequence[int]) -> float:
+    """Of the mean of errors; samples of a run with a plan of its own, [low, high), are not independent."""
+    if len(edges) == 2:
+        return float(errors.std() / len(errors) ** 0.5) if len(errors) > 1 else float("nan")
+    runs = list(pairwise(edges))
+    means = [float(errors[low:high].mean()) for low, high in runs]
+    return weighted_mean(means, [high - low for low, high in runs])[1]
+
+
 def _groups(count: int) -> list[int]:
-    """Edges of the groups of samples that share their draws: two of each size, the same however many samples follow."""
+    """Edges of the runs that have a plan of their own: two of each size, the same however many samples follow."""
     edges = [0]
     while edges[-1] < count:
         edges.append(min(count, edges[-1] + max(_GROUP, 1 << max(0, edges[-1].bit_length() - 2))))

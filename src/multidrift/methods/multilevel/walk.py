@@ -133,6 +133,10 @@ class Multilevel(DrawingMethod):
     def draws_are_shared(self) -> bool:
         return self.shared
 
+    @property
+    def luck_is_shared(self) -> bool:
+        return self.shared and self.draws != "midpoint"
+
     def planned_calls(self, weights: Floats, final: int) -> Floats:
         calls = counted_calls(weights, final)
         if self.order == 2 and weights.shape[2] > 1:

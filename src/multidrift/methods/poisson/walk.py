@@ -67,6 +67,10 @@ class PoissonMidpoint(DrawingMethod):
         return self.shared or self.draws == "midpoint"
 
     @property
+    def luck_is_shared(self) -> bool:
+        return self.shared and self.draws != "midpoint"
+
+    @property
     def order(self) -> int:
         return 2 if self.draws == "midpoint" and self.substeps > 1 else 1
 
