@@ -45,6 +45,8 @@ BUDGETS = (5, 8, 10, 15, 20, 30)
 PLANS = 8  # that the law of a method with draws for a whole run is the mean over
 LAW_BUDGETS = (5, 10)
 AUTO = {"auto": 32, "auto-128": 128}  # samples that it compares its last candidates on
+EVALUATIONS = 30  # with 128 of them, of the nodes, where the default ones can be bettered: without noise,
+SEARCHED_FROM = 15  # from so many calls on
 PARTS = ("settings", "switches", *AUTO, "auto-law")
 FILLED = {  # of these families what benchmarks.multilevel has no record of
     "sde": ("Euler f5, linspace", "LadderMultistep f5", "LadderMultistep gaussian+f5"),
@@ -109,10 +111,16 @@ def choose(ladder: md.Ladder, name: str, record: Record, samples: int) -> None:
     if not wanted:
         return
     calibration = _calibrated(ladder, process)
-    found = auto_each(ladder, process, calibration, wanted, samples=samples, reference_steps=REFERENCE_STEPS)
-    for budget, choice in zip(wanted, found, strict=True):
-        record.add(_chosen(choice, ladder, process, int(budget)))
-        CONSOLE.print(f"{name}: {choice.reason}", highlight=False)
+    search = EVALUATIONS if samples == AUTO["auto-128"] and not process.noisy else 0
+    few, many = ([b for b in wanted if (b >= SEARCHED_FROM) == late] for late in (False, True))
+    for budgets, evaluations in ((few, 0), (many, search)):
+        found = auto_each(
+            ladder, process, calibration, budgets, samples=samples, reference_steps=REFERENCE_STEPS,
+            evaluations=evaluations,
+        )  # fmt: skip
+        for budget, choice in zip(budgets, found, strict=True):
+            record.add(_chosen(choice, ladder, process, int(budget)) | {"evaluations": evaluations})
+            CONSOLE.print(f"{name}: {choice.reason}", highlight=False)
 
 
 def _calibrated(ladder: md.Ladder, process: md.Diffusion) -> md.Calibration:

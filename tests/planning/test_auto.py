@@ -139,6 +139,22 @@ def test_samples_that_share_draws_are_drawn_several_times(smooth):
     assert seeds == [(0, 0, 4), (1, 4, 4), (2, 8, 4), (3, 12, 4), (4, 16, 8), (5, 24, 8)]
 
 
+@pytest.mark.parametrize("quality", ["path", "law"])
+def test_the_best_nodes_are_searched_where_evaluations_are_paid_for(ddpm, quality):
+    """On a problem whose default nodes can be bettered: by three numbers from eight samples, on as many unseen ones."""
+    ladder, process, calibration = problem(3.0, 0.0, levels=2, size=0.2)
+    settings = {"calls": 8, "calibration": calibration, "samples": 16, "reference_steps": 96, "quality": quality}
+    plain, found = (md.auto(ladder, process, evaluations=n, **settings) for n in (0, 24))
+    final = [m for m in found.tried if m.samples == 16]
+    assert [m.score for m in final] == sorted(m.score for m in final)
+    assert len(found.tried) == len(plain.tried) + 1
+    searched = [m for m in found.tried if m.candidate.label.endswith(", nodes searched")]
+    assert len(searched) == 1
+    kept = next(m for m in found.tried if m.candidate.label + ", nodes searched" == searched[0].candidate.label)
+    assert searched[0].candidate.seconds == kept.candidate.seconds
+    assert searched[0].score < 0.7 * kept.score
+
+
 def test_one_sample_far_off_does_not_decide(smooth):
     """Mean squares say the second, mean distances the first: 31 of its 32 samples are ten times nearer."""
     ladder, process, _ = smooth

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
-from multidrift.basics.types import Count, Four, Positive, ShortSeed, Steps
+from multidrift.basics.types import Count, Four, Index, Positive, ShortSeed, Steps
 from multidrift.drifts.costs import machine_name
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import process_for
+from multidrift.methods.ladder_multistep.walk import LadderMultistep
 from multidrift.methods.method import Method
 from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration
 from multidrift.planning.candidates import Candidate, Prices, Quality, candidates, parallel
+from multidrift.planning.nodes import least_nodes
+from multidrift.planning.reason import reason
 from multidrift.planning.trial import Features, Judge, Measured, References, halving
+from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.process import Process
 
 _SELECTION, _VALIDATION = 1 << 40, 1 << 41  # seeds far from those that users take
@@ -64,6 +68,7 @@ def auto(
     features: Features | None = None,
     samples: Four = 32,
     reference_steps: Steps | None = None,
+    evaluations: Index = 0,
     seed: ShortSeed = 0,
     force: bool = False,
 ) -> Choice:
@@ -78,6 +83,8 @@ def auto(
       `features` [n, d] (by default the coordinates) to those of a fine run, drawn with the same noise
     - `samples`: how many the last candidates are compared on, and as many unseen ones give `error`; `reference_steps`:
       of the fine run, by default 12 times what the budget pays for, from 64 to 512
+    - `evaluations`: runs of half of the samples that search the nodes of the best LadderMultistep (`md.search_nodes`):
+      30 take about as long as everything else. Few samples mislead: take 128
 
     No model of the error is trusted: every candidate that the budget pays for is run on a few samples, the better half
     on twice as many, and so on (successive halving). Paths are ranked by their mean distance, the root of the squared
@@ -95,7 +102,7 @@ def auto(
         calibration = calibrate(ladder, process, 64 if batch is None else batch)
     else:
         _check_calibration(calibration, ladder, process, batch, force=force)
-    search = _Search(ladder, process, calibration, quality, features, samples, reference_steps, seed)
+    search = _Search(ladder, process, calibration, quality, features, samples, reference_steps, evaluations, seed)
     if what == "error":
         return search.reach(value)
     batches = calibration.batch
@@ -116,6 +123,7 @@ def auto_each(
     features: Features | None = None,
     samples: int = 32,
     reference_steps: int | None = None,
+    evaluations: int = 0,
     seed: int = 0,
 ) -> Iterator[Choice]:
     """What `auto` chooses for each of several budgets in calls of the top level, against one reference: the finest."""
@@ -124,7 +132,7 @@ def auto_each(
     for number in calls:
         require(number >= 1, "calls", number, f"at least one call of {ladder.top}")
     steps = reference_steps or _fine(max(calls))
-    search = _Search(ladder, process, calibration, quality, features, samples, steps, seed)
+    search = _Search(ladder, process, calibration, quality, features, samples, steps, evaluations, seed)
     for number in calls:
         yield search.choose(number * search.one, f"calls={number:g}")
 
@@ -160,6 +168,7 @@ class _Search:
     features: Features | None
     samples: int
     reference_steps: int | None
+    evaluations: int
     seed: int
     references: References = field(default_factory=dict)
 
@@ -179,7 +188,21 @@ class _Search:
         found = candidates(self.ladder, self.process, self.calibration, budget, self.quality)
         if in_parallel:
             found += self.in_time(judge, budget)
-        return halving(judge, found, self.samples)
+        return self.searched(judge, halving(judge, found, self.samples))
+
+    def searched(self, judge: Judge, ranked: list[Measured]) -> list[Measured]:
+        """The same with what a search finds for the nodes of the best LadderMultistep, of those run to the end."""
+        last = [m for m in ranked if m.samples == ranked[0].samples]
+        found = next((m for m in last if isinstance(m.candidate.method, LadderMultistep)), None)
+        if not self.evaluations or found is None or not isinstance(self.process, Diffusion):
+            return ranked
+        candidate, paths = found.candidate, replace(judge, quality="path")
+        assert isinstance(candidate.method, LadderMultistep)
+        least = least_nodes(paths, candidate.method, self.samples // 2, self.evaluations)
+        method = replace(candidate.method, nodes=least.nodes)
+        better = replace(candidate, label=f"{candidate.label}, nodes searched", method=method)
+        last.append(judge.measure(better, found.samples))
+        return sorted(last, key=lambda m: m.score) + ranked[len(last) - 1 :]
 
     def judge(self, budget: float, stream: int) -> Judge:
         """Samples of one stream of seeds, with a reference that is fine beside what the budget pays for."""
@@ -205,7 +228,7 @@ class _Search:
         unseen = self.judge(budget, _VALIDATION).measure(best.candidate, self.samples)
         return Choice(
             method=best.candidate.method,
-            reason=_reason(best, ranked, unseen, self.ladder, asked),
+            reason=reason(best, ranked, unseen, self.ladder.top, asked),
             error=unseen.error,
             seconds=best.candidate.seconds,
             standard_error=unseen.standard_error,
@@ -250,46 +273,3 @@ def _preferred(ranked: Sequence[Measured]) -> Measured:
         if measured.candidate.kind == "top" and same:
             return measured
     return best
-
-
-def _reason(best: Measured, ranked: Sequence[Measured], unseen: Measured, ladder: Ladder, asked: str) -> str:
-    """One paragraph: what it is, what it is better than, and how that is known."""
-    kind, label, steps = best.candidate.kind, best.candidate.label, best.candidate.method.number_of_evaluations
-    others = {
-        "the top level alone": _first(ranked, "top"),
-        "a lower level alone": _first(ranked, "level"),
-        "several levels": _first(ranked, "ladder"),
-    }
-    own = {"top": "the top level alone", "level": "a lower level alone", "ladder": "several levels"}.get(kind)
-    heads = {
-        "top": f"Fewer steps of {ladder.top} alone are better than any plan over the ladder: {label}, {steps} steps",
-        "level": f"A lower level alone is better than any use of {ladder.top}: {label}, {steps} steps",
-        "ladder": f"Several levels are better than fewer steps of {ladder.top} alone: {label}, {steps} steps",
-        "parallel": f"All steps at once are better within this time: {label}, {steps} steps",
-    }
-    beside = [
-        f"{name} ({other.candidate.label}) was {_beside(other, best)}"
-        for name, other in others.items()
-        if other is not None and name != own
-    ]
-    compared = f"; of the rest the best of {', the best of '.join(beside)}" if beside else ""
-    compared += f" and this at {best.score:.3g}" if beside and not _has_ratios(best) else ""
-    return (
-        f"For {asked}: {heads[kind]}{compared}. {len(ranked)} settings were run on up to {best.samples} samples; on "
-        f"{unseen.samples} samples that none of them had seen its error is {unseen.error:.3g} ± "
-        f"{unseen.standard_error:.2g}, at {best.candidate.seconds:.3g} seconds a sample."
-    )
-
-
-def _beside(other: Measured, best: Measured) -> str:
-    """How far off one was beside the best."""
-    return f"{other.score / best.score:.2f} times as far off" if _has_ratios(best) else f"at {other.score:.3g}"
-
-
-def _has_ratios(best: Measured) -> bool:
-    """A distance of laws is unbiased, so that it may be negative and has no ratios."""
-    return best.errors is not None and best.score > 0
-
-
-def _first(ranked: Sequence[Measured], kind: str) -> Measured | None:
-    return next((measured for measured in ranked if measured.candidate.kind == kind), None)

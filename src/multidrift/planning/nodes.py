@@ -71,25 +71,15 @@ def search_nodes(
     require(
         method.grid is None and method.times is None, "method", method.grid or "times=", "one without grid or times"
     )
-    decided = method.for_model(ladder, process)
-    nodes = method.nodes or default_nodes(process, decided.inner_nodes)
     fine = reference_steps or 8 * method.number_of_evaluations
     training, unseen = (
         Judge(ladder, process, "path", fine, (base + seed) % (1 << 63)) for base in (_TRAINING, _VALIDATION)
     )
-
-    def logs(judge: Judge, found: CellNodes, count: int) -> Floats:
-        measured = judge.measure(Candidate("", "ladder", replace(method, nodes=found), 0.0), count)
-        return (
-            np.full(count, np.inf)
-            if measured.errors is None
-            else np.log(measured.errors.double().cpu().numpy() + _TINY)
-        )
-
-    result = _minimise(lambda found: float(logs(training, found, paths).mean()), nodes, evaluations)
-    ours, theirs = (logs(unseen, found, validation) for found in (result.nodes, nodes))
+    result = least_nodes(training, method, paths, evaluations)
+    found = replace(method, nodes=result.nodes)
+    ours, theirs = (_logs(unseen, one, validation) for one in (found, method))
     return FoundNodes(
-        method=replace(method, nodes=result.nodes),
+        method=found,
         evaluations=result.evaluations,
         ratio=_ratio(ours - theirs),
         error=float(np.exp(ours).mean()),
@@ -97,14 +87,32 @@ def search_nodes(
     )
 
 
+def least_nodes(judge: Judge, method: LadderMultistep, paths: int, evaluations: int) -> LeastNodes:
+    """The nodes of least mean logarithm of the errors on a judge's first `paths` samples, or those that there were.
+
+    - `judge`: of paths, of a Diffusion; `method`: without grid or times, from whose nodes the search goes out
+    """
+    assert isinstance(judge.process, Diffusion)
+    nodes = method.nodes or default_nodes(judge.process, method.for_model(judge.ladder, judge.process).inner_nodes)
+    return _minimise(lambda found: float(_logs(judge, replace(method, nodes=found), paths).mean()), nodes, evaluations)
+
+
+def _logs(judge: Judge, method: LadderMultistep, count: int) -> Floats:
+    """Logarithms of the errors of a judge's first samples, infinite where the run fails, float64 [count]."""
+    errors = judge.measure(Candidate("", "ladder", method, 0.0), count).errors
+    return np.full(count, np.inf) if errors is None else np.log(errors.double().cpu().numpy() + _TINY)
+
+
 @dataclass(frozen=True)
-class _Minimum:
+class LeastNodes:
+    """What a search of nodes ended with, after so many `evaluations`; `converged`: whether it had settled."""
+
     nodes: CellNodes
     evaluations: int
     converged: bool
 
 
-def _minimise(error: Callable[[CellNodes], float], start: CellNodes, evaluations: int) -> _Minimum:
+def _minimise(error: Callable[[CellNodes], float], start: CellNodes, evaluations: int) -> LeastNodes:
     """Nelder and Mead's search from `start`, which it returns where nothing is better; what is no nodes is not run."""
     try:
         from scipy.optimize import minimize  # an optional extra
@@ -121,7 +129,7 @@ def _minimise(error: Callable[[CellNodes], float], start: CellNodes, evaluations
     simplex = np.vstack([middle, middle + np.diag(_STEP)])
     options = {"initial_simplex": simplex, "maxfev": evaluations, "xatol": 0.02, "fatol": 0.01}
     found = minimize(value, middle, method="Nelder-Mead", options=options)
-    return _Minimum(CellNodes(*found.x.tolist()), int(found.nfev), bool(found.success))
+    return LeastNodes(CellNodes(*found.x.tolist()), int(found.nfev), bool(found.success))
 
 
 def _ratio(differences: Floats) -> tuple[float, float, float]:
