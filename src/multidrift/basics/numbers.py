@@ -42,15 +42,19 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike) -> tuple[float, float]:
     return float(mean), float(np.sqrt(np.sum(w**2 * (v - mean) ** 2 / (1 - w))))
 
 
+def bits_of(values: Tensor) -> Tensor:
+    """The same memory as integers of the same size; complex numbers as two."""
+    real = torch.view_as_real(values.detach()) if values.is_complex() else values.detach()
+    return real.view(_BITS[real.element_size()])
+
+
 def bit_sum(values: Tensor) -> Tensor:
     """One int64 that every bit of a tensor has a say in, the same on every device: Σ bits·(odd number of its place)."""
-    flat = values.detach().contiguous().flatten()
-    flat = torch.view_as_real(flat).flatten() if flat.is_complex() else flat
-    bits = flat.view(_BITS[flat.element_size()])
-    total = torch.zeros((), dtype=torch.int64, device=flat.device)
+    bits = bits_of(values).contiguous().flatten()
+    total = torch.zeros((), dtype=torch.int64, device=bits.device)
     for first in range(0, len(bits), _CHUNK):
         part = bits[first : first + _CHUNK].long()
-        place = torch.arange(first, first + len(part), device=flat.device)
+        place = torch.arange(first, first + len(part), device=bits.device)
         total += (part * (place * _MIX | 1)).sum()  # wraps around, which loses nothing
     return total
 

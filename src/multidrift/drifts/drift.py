@@ -16,9 +16,10 @@ from torch import Tensor
 
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.foreign import users_code
-from multidrift.basics.numbers import Floats, bit_sum
+from multidrift.basics.numbers import Floats
 from multidrift.drifts.conditioning import cut_conditioning
 from multidrift.drifts.modules import modules_behind, tensors_behind
+from multidrift.drifts.weights import Weights
 from multidrift.processes.predictions import Prediction
 from multidrift.schedules.schedule import Schedule
 
@@ -151,9 +152,12 @@ class Drift(ABC):
         shapes = {name: list(value.shape) for name, value in weights}
         digest = hashlib.sha256(json.dumps([*self.settings, shapes or self.name]).encode())
         if weights:
-            sums = torch.stack([bit_sum(value).cpu() for _, value in weights])
-            digest.update(sums.numpy().tobytes())
+            digest.update(self._weights.sums([value for _, value in weights]))
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return Weights()
 
     def call(self, x: Tensor, *rest: Tensor, **conditioning: object) -> Tensor:
         """The network's answer at states x [n, …], in their dtype; what it raises says that it was the network.

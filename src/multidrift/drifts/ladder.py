@@ -229,6 +229,8 @@ class Ladder:
 
     def covariance_for(self, process: Process, levels: Mapping[str, Drift]) -> DriftCovariance | None:
         """The covariance of these levels' drifts on a process, or None where none was measured."""
+        if not self.covariances:  # without which a network's weights need not be read
+            return None
         settings, ladder = process.to_dict(), {name: level.fingerprint for name, level in levels.items()}
         return next((c for c in self.covariances if c.serves(settings, ladder)), None)
 
