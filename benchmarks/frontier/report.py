@@ -204,8 +204,8 @@ def auto_summary(part: str = "auto") -> str:
         return MISSING
     return (
         f"Of {total} choices {near['mean']} are within 15% of the best setting by mean error, and {maybe['mean']} more "
-        f"by the interval's lower end; by median {near['median']} and {maybe['median']}. {right} predicted the mean error "
-        f"within 30%, and of {perhaps} more the interval reaches there."
+        f"by the interval's lower end; by median {near['median']} and {maybe['median']}. {right} predicted the mean "
+        f"error within 30%, and of {perhaps} more the interval reaches there."
     )
 
 
