@@ -169,9 +169,12 @@ def auto(part: str = "auto") -> str:
             cells.append(_interval(_predicted(e, errors)))
             cells.append(named(best(there, "mean"), process))
             cells += [_ratio(errors, best(there, s).errors, s) for s in STATISTICS]
+            peers = [s for s in there if is_peer(s)]
+            cells += [_ratio(errors, best(peers, s).errors, s) for s in STATISTICS]
             lines.append([f"{title}, {e['budget']}", *cells])
     header = ["budget", "`md.auto` takes", "predicted error", "measured on 128 others", "predicted over measured"]
     header += ["best of all settings", "auto's mean error over its", "median over the best median"]
+    header += ["mean over the best peer's", "median over the best peer's"]
     return rows(header, lines) if lines else MISSING
 
 
