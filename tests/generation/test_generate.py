@@ -15,6 +15,7 @@ from tests.fakes import Small
 from tests.ranks import run_ranks
 
 import multidrift as md
+from multidrift.generation import folder as folders
 from multidrift.generation import progress, worker
 from multidrift.generation.folder import Folder
 from multidrift.generation.job import FORMAT, KIND, Shard
@@ -329,3 +330,20 @@ def test_a_lease_is_taken_over_from_a_machine_that_fell_silent(denoiser, tmp_pat
         worker.time.sleep(0.05)
     assert looks >= 5  # half a second
     lease.release()
+
+
+def test_a_process_that_finishes_while_another_does_is_no_error(pictures, tmp_path, monkeypatch):
+    """Both see the last shard land: one writes the manifest and tidies up while the other is about to."""
+    write, others, finished = folders._write, [Folder(tmp_path / "out", ".safetensors")], []
+
+    def other_first(path, values):
+        write(path, values)
+        if values.get("result") and others:
+            finished.append(others.pop().finish(values, len(values["result"])))
+
+    monkeypatch.setattr(folders, "_write", other_first)
+    made = md.generate(pictures, METHOD, tmp_path / "out", count=3, shard_size=1, batch_size=1, progress=False)
+    assert made.count == 3
+    assert finished == [True]
+    assert left_over(tmp_path / "out") == []
+    assert len(md.read_samples(tmp_path / "out")) == 3

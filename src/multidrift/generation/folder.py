@@ -147,9 +147,13 @@ class Folder:
             return False
         with written(self.path):
             if read_manifest(self.path)[_RESULTS] != records:
-                with self.scratch() as fresh:
-                    _write(fresh, {**settings, _RESULTS: records})
-                    os.replace(fresh, self.path / _MANIFEST)
+                try:
+                    with self.scratch() as fresh:
+                        _write(fresh, {**settings, _RESULTS: records})
+                        os.replace(fresh, self.path / _MANIFEST)
+                except FileNotFoundError:  # another process has just done so and tidied up
+                    if read_manifest(self.path)[_RESULTS] != records:
+                        raise
             shutil.rmtree(self.path / _WORK, ignore_errors=True)
         return True
 
