@@ -135,7 +135,8 @@ def _chosen(choice: Choice, ladder: md.Ladder, process: md.Diffusion, budget: in
         "eta": process.eta, "family": "auto", "label": label, "budget": budget,
         "steps": choice.method.number_of_evaluations, "calls": calls,
         "method": _settings(choice.method, ladder, process),
-        "predicted": choice.error, "standard_error": choice.standard_error, "seconds": choice.seconds,
+        "predicted": choice.error, "standard_error": choice.standard_error, "distance": choice.distance,
+        "distance_standard_error": choice.distance_standard_error, "seconds": choice.seconds,
         "tried": len(choice.tried), "reason": choice.reason,
     }  # fmt: skip
 

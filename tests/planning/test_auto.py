@@ -74,8 +74,11 @@ def test_the_predicted_error_is_that_on_new_noise(eta):
         [md.sample(ladder, m, process, count=64, seed=77, first=64 * n, plan_seed=n).samples for n in range(4)]
         for m in (choice.method, md.Multistep(48))
     )
-    error = float(squared_distances(torch.cat(found), torch.cat(reference)).mean())
-    assert 0.7 < choice.error / error < 1.3
+    errors = squared_distances(torch.cat(found), torch.cat(reference))
+    assert 0.7 < choice.error / float(errors.mean()) < 1.3
+    assert 0.8 < choice.distance / float(errors.sqrt().mean()) < 1.25
+    assert choice.distance_standard_error < choice.distance / 4
+    assert f"mean distance {choice.distance:.3g}" in choice.reason
 
 
 def test_every_candidate_is_paid_for_and_runs(smooth):
@@ -165,7 +168,7 @@ def test_one_sample_far_off_does_not_decide(smooth):
     class Known(Judge):
         def measure(self, candidate, count, before=None):
             found = errors[candidate.label][:count]
-            return Measured(candidate, float(found.mean()), 0.0, count, found)
+            return Measured(candidate, float(found.mean()), 0.0, float(found.sqrt().mean()), 0.0, count, found)
 
     both = [Candidate(name, "top", md.Euler(4), 1.0) for name in errors]
     ranked = halving(Known(ladder, process, "path", 8, 0), both, 32)
@@ -192,6 +195,22 @@ def test_several_budgets_share_one_reference(smooth, monkeypatch):
     for calls, other in (((0.5, 2.0), process), ((2.0,), md.Diffusion(process.schedule, SDE))):
         with pytest.raises(md.MultidriftError, match="calls: got 0.5|eta = 0.0, not 1.0"):
             list(auto_each(ladder, other, calibration, calls, **settings))
+
+
+def test_a_law_is_ranked_by_what_it_is_off_by_at_most(smooth):
+    """A distance of -0.01 ± 0.05 is luck, 0.01 ± 0.001 is near; of paths the distance itself counts."""
+    ladder, process, _ = smooth
+    known = {"lucky": (-0.01, 0.05), "sure": (0.01, 0.001)}
+
+    class Known(Judge):
+        def measure(self, candidate, count, before=None):
+            law = known[candidate.label]
+            return Measured(candidate, *law, *law, count, features=torch.zeros(count, 1))
+
+    both = [Candidate(name, "top", md.Euler(4), 1.0) for name in known]
+    ranked = halving(Known(ladder, process, "law", 8, 0), both, 32)
+    assert [m.candidate.label for m in ranked] == ["sure", "lucky"]
+    assert ranked[0].distance > ranked[1].distance
 
 
 @pytest.mark.parametrize("eta", [0.0, SDE])
@@ -269,6 +288,8 @@ def test_the_standard_error_of_a_path_covers_the_plans(smooth):
     assert found.standard_error == pytest.approx(float(means.std()) / 2)
     own = judge.measure(Candidate("own", "ladder", md.Multilevel(8, calls=(8, 2), shared=False), 1.0), 16)
     assert own.standard_error == pytest.approx(float(own.errors.std()) / 4)
+    assert own.distance == pytest.approx(float(own.errors.sqrt().mean()))
+    assert own.distance_standard_error == pytest.approx(float(own.errors.sqrt().std()) / 4)
 
 
 def test_bad_input_is_refused(smooth):

@@ -40,6 +40,8 @@ class Choice:
     - `reason`: why, in one paragraph
     - `error`: mean squared distance per coordinate to a fine run of the top level with the same noise (of a law the
       kernel distance), measured on samples that no choice was made with; `standard_error`: its own
+    - `distance`: the mean of the roots of those squares, which settings are ranked by, and its standard error: the
+      figure to rely on, since a few samples that become another picture decide a mean of squares
     - `seconds` of a sample at the calibration's batch, by its costs
     - `tried`: all that was measured on the way, the best first; `calibration`: what prices are taken from
     """
@@ -49,6 +51,8 @@ class Choice:
     error: float
     seconds: float
     standard_error: float
+    distance: float
+    distance_standard_error: float
     tried: tuple[Measured, ...]
     calibration: Calibration
 
@@ -88,7 +92,8 @@ def auto(
 
     No model of the error is trusted: every candidate that the budget pays for is run on a few samples, the better half
     on twice as many, and so on (successive halving). Paths are ranked by their mean distance, the root of the squared
-    one, which a few samples determine better; within 3% the simpler method is taken. It costs about as much as 500
+    one, which a few samples determine better, laws by theirs plus a standard error; within 3% (of a law another
+    standard error) the simpler method is taken. It costs about as much as 500
     samples by the method found, and those of the reference. Raises MultidriftError on a budget below one call of
     the top level, an error that is not reached within 512 calls, and a calibration of something else.
     """
@@ -232,6 +237,8 @@ class _Search:
             error=unseen.error,
             seconds=best.candidate.seconds,
             standard_error=unseen.standard_error,
+            distance=unseen.distance,
+            distance_standard_error=unseen.distance_standard_error,
             tried=tuple(ranked),
             calibration=self.calibration,
         )

@@ -32,22 +32,29 @@ def reason(best: Measured, ranked: Sequence[Measured], unseen: Measured, top: st
         if other is not None and name != own
     ]
     compared = f"; of the rest the best of {', the best of '.join(beside)}" if beside else ""
-    compared += f" and this at {best.score:.3g}" if beside and not _has_ratios(best) else ""
+    compared += f" and this {_at(best)}" if beside and not _has_ratios(best) else ""
+    apart = (
+        "" if best.errors is None else f" (mean distance {unseen.distance:.3g} ± {unseen.distance_standard_error:.2g})"
+    )
     return (
         f"For {asked}: {heads[kind]}{compared}. {len(ranked)} settings were run on up to {best.samples} samples; on "
         f"{unseen.samples} samples that none of them had seen its error is {unseen.error:.3g} ± "
-        f"{unseen.standard_error:.2g}, at {best.candidate.seconds:.3g} seconds a sample."
+        f"{unseen.standard_error:.2g}{apart}, at {best.candidate.seconds:.3g} seconds a sample."
     )
 
 
 def _beside(other: Measured, best: Measured) -> str:
     """How far off one was beside the best."""
-    return f"{other.score / best.score:.2f} times as far off" if _has_ratios(best) else f"at {other.score:.3g}"
+    return f"{other.distance / best.distance:.2f} times as far off" if _has_ratios(best) else _at(other)
+
+
+def _at(measured: Measured) -> str:
+    return f"at {measured.distance:.3g} ± {measured.distance_standard_error:.2g}"
 
 
 def _has_ratios(best: Measured) -> bool:
     """A distance of laws is unbiased, so that it may be negative and has no ratios."""
-    return best.errors is not None and best.score > 0
+    return best.errors is not None and best.distance > 0
 
 
 def _first(ranked: Sequence[Measured], kind: str) -> Measured | None:

@@ -34,26 +34,31 @@ _GROUP = 4  # samples of a run with draws of its own, at least
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a candidate did: `error`, its `standard_error`, and on how many `samples`.
+    """What a candidate did, each figure with its standard error, and on how many `samples`.
 
+    - `error`: of paths the mean squared distance per coordinate, of a law the kernel distance
+    - `distance`: of paths the mean of the roots of each sample's squared one, which has no heavy tails (a sample that
+      becomes another digit decides a mean of squares); of a law the same as `error`
     - `errors` [samples] of a path, `features` [samples, d] of a law; neither where its run failed
-
-    - `score`: what candidates are ranked by. Of paths the mean distance, the root of each sample's squared one: squares
-      have heavy tails (a sample that becomes another digit), and the mean of a few is decided by one of them. Of a law
-      its distance
     """
 
     candidate: Candidate
     error: float
     standard_error: float
+    distance: float
+    distance_standard_error: float
     samples: int
     errors: Tensor | None = None
     features: Tensor | None = None
 
     @property
     def score(self) -> float:
-        """Mean distance of paths, distance of a law; infinite where the run failed."""
-        return self.error if self.errors is None else float(self.errors.sqrt().mean())
+        """What candidates are ranked by: the distance of paths; infinite where the run failed.
+
+        Of a law its distance plus a standard error: of many that are near zero the least is one that was lucky, and
+        luck is greatest where the scatter is, as with plans.
+        """
+        return self.distance if self.features is None else self.distance + self.distance_standard_error
 
 
 @dataclass(eq=False)
@@ -96,18 +101,19 @@ class Judge:
                 if high > first
             ]
         except MultidriftError:
-            return Measured(candidate, float("inf"), 0.0, count)
+            return Measured(candidate, float("inf"), 0.0, float("inf"), 0.0, count)
         found, reference = torch.cat(runs), self._refer(count)
         if self.quality == "law":
             features = self._featured(found)
             if before is not None and before.features is not None:
                 features = torch.cat([before.features, features])
-            distance = _distance(features, self._featured(reference), edges)
-            return Measured(candidate, distance.value, distance.standard_error, count, features=features)
+            found_law = _distance(features, self._featured(reference), edges)
+            law = found_law.value, found_law.standard_error
+            return Measured(candidate, *law, *law, count, features=features)
         errors = squared_distances(found, reference[first:])
         if before is not None and before.errors is not None:
             errors = torch.cat([before.errors, errors])
-        return Measured(candidate, float(errors.mean()), _standard_error(errors, edges), count, errors)
+        return Measured(candidate, *_mean(errors, edges), *_mean(errors.sqrt(), edges), count, errors)
 
     def run(self, method: Method, count: int, plan_seed: int = 0, first: int = 0) -> Result:
         """One run, its warnings silenced: what disappoints shows in the error."""
@@ -139,13 +145,14 @@ def _distance(features: Tensor, reference: Tensor, edges: Sequence[int]) -> Kern
     return found[0] if len(found) == 1 else average_distance(found, [high - low for low, high in runs])
 
 
-def _standard_error(errors: Tensor, edges: Sequence[int]) -> float:
-    """Of the mean of errors; samples of a run with a plan of its own, [low, high), are not independent."""
+def _mean(values: Tensor, edges: Sequence[int]) -> tuple[float, float]:
+    """Mean and its standard error; samples of a run with a plan of its own, [low, high), are not independent."""
+    mean = float(values.mean())
     if len(edges) == 2:
-        return float(errors.std() / len(errors) ** 0.5) if len(errors) > 1 else float("nan")
+        return mean, float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("nan")
     runs = list(pairwise(edges))
-    means = [float(errors[low:high].mean()) for low, high in runs]
-    return weighted_mean(means, [high - low for low, high in runs])[1]
+    means = [float(values[low:high].mean()) for low, high in runs]
+    return mean, weighted_mean(means, [high - low for low, high in runs])[1]
 
 
 def _groups(count: int) -> list[int]:

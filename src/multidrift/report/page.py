@@ -122,7 +122,7 @@ def _row(measured: Measured) -> dict[str, str]:
         "label": measured.candidate.label,
         "steps": str(measured.candidate.method.number_of_evaluations),
         "seconds": f"{measured.candidate.seconds:.3g}",
-        "distance": f"{measured.score:.3g}",
+        "distance": f"{measured.distance:.3g}",
         "error": f"{measured.error:.3g}",
         "standard_error": f"{measured.standard_error:.2g}",
     }
