@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,20 +12,14 @@ import torch
 import multidrift as md
 from multidrift.basics.errors import require
 from multidrift.basics.files import write_whole
+from multidrift.drifts.costs import processor_name
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
-
-
 def machine(device: str) -> dict[str, object]:
     """What was measured where, and with which versions."""
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name()
     return {
         "device": name,
         "threads": torch.get_num_threads(),

@@ -37,6 +37,7 @@ from multidrift.planning.calibration import Calibration, CalibrationWarning
 from multidrift.planning.learn import LearnedPlan, learn_plan
 from multidrift.planning.memorise import MemorisedPlan, memorise_plan
 from multidrift.planning.nodes import FoundNodes, search_nodes
+from multidrift.planning.rules import TheoremOne, theorem_one
 from multidrift.planning.worth import Worth, worth
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.langevin import Overdamped, Underdamped
@@ -97,6 +98,7 @@ __all__ = [
     "Speculative",
     "State",
     "SyntheticLadder",
+    "TheoremOne",
     "Transitions",
     "Underdamped",
     "Worth",
@@ -124,6 +126,7 @@ __all__ = [
     "search_nodes",
     "shared",
     "steps",
+    "theorem_one",
     "verify_samples",
     "worth",
 ]

@@ -233,9 +233,12 @@ def test_a_target_error_is_reached_at_the_least_price(monkeypatch):
     monkeypatch.setattr("multidrift.planning.auto._MOST_CALLS", 8)
     ladder, process, calibration = problem(3.0, 0.0, levels=2)
     choice = md.auto(ladder, process, error=0.01, calibration=calibration, samples=4, reference_steps=64)
-    assert choice.tried[0].error <= 0.01
+    reached = [m for m in choice.tried if m.samples == 4 and m.error <= 0.01]
+    assert choice.seconds == min(m.candidate.seconds for m in reached)
+    assert "The cheapest of all that reach it" in choice.reason
+    assert ("more than was asked for" in choice.reason) == (choice.error > 0.01)
     cheaper = md.auto(ladder, process, seconds=0.8 * choice.seconds, calibration=calibration, samples=4)
-    assert cheaper.tried[0].error > 0.01
+    assert all(m.error > 0.01 for m in cheaper.tried)
     with pytest.raises(md.MultidriftError, match="error: got 1e-30; nothing reaches it within 8 calls"):
         md.auto(ladder, process, error=1e-30, calibration=calibration, samples=4, reference_steps=63)
 

@@ -59,14 +59,28 @@ def test_the_gradient_is_that_of_the_exact_expectation(eta, names):
         assert mean == pytest.approx(differences, rel=1e-6, abs=1e-9)
 
 
-def test_a_draw_is_the_run_that_the_method_makes():
-    ladder, method, plan, batch = on_few_steps(1.0, ("f1", "f2", "f3"))
+def on_langevin():
+    """The same of a process with a preconditioner, which scales the drift of every level."""
+    ladder, process = md.SyntheticLadder(3.0, size=1.0).ladder(), md.Overdamped(2.0, preconditioner=[0.25, 1.0])
+    calibration = md.calibrate(ladder, process, costs=ladder.costs, paths=8, steps=12)
+    names = ("f1", "f2", "f3")
+    ladder = md.Ladder([ladder[name] for name in names], costs=ladder.costs)
+    method = md.Multilevel(3, levels=names, probabilities=1.0, draws="independent")
+    plan = SigmoidPlan(Setting(calibration, process, names, method.grid_for(process)), *np.array([[0.6, -0.4]] * 2))
+    reference = md.sample(ladder, md.Euler(60), process, count=3, seed=1, dtype=torch.float64).samples
+    return ladder, method, plan, Problem.of(ladder, method, process, reference, 1, torch.float64)
+
+
+@pytest.mark.parametrize("make", [lambda: on_few_steps(1.0, ("f1", "f2", "f3")), on_langevin])
+def test_a_draw_is_the_run_that_the_method_makes(make):
+    ladder, method, plan, batch = make()
     fires = np.array([[True, False], [False, True], [True, True]])
     weights = np.concatenate([np.ones((3, 1)), np.where(fires, 1 / plan.table[:, 1:], 0.0)], axis=1)
-    made = method.plan(ladder, seed=0).to_dict()
+    process = batch.run.process
+    made = method.plan(ladder, process, seed=0).to_dict()
     made["firings"] = [[np.flatnonzero(column).tolist() for column in weights.T]]
     made["weights"] = [[column[column > 0].tolist() for column in weights.T]]
-    found = md.sample(ladder, md.Plan.from_dict(made), count=3, seed=1, dtype=torch.float64).samples
+    found = md.sample(ladder, md.Plan.from_dict(made), process, count=3, seed=1, dtype=torch.float64).samples
     loss = float((found - batch.reference).square().mean())
     assert loss_and_gradient(batch, plan, fires, 0.0)[0] == pytest.approx(loss, rel=1e-12)
 

@@ -50,6 +50,22 @@ def test_theorem_one_scatters_by_its_variance_and_costs_what_it_says():
             theorem_one(**({"error": 1e-3, "gamma": 3.0, "lipschitz": 1.0, "horizon": 1.0, "step": 0.1} | settings))
 
 
+@pytest.mark.parametrize("error", [0.2, 0.05])
+def test_theorem_one_keeps_its_promise_in_a_run(error):
+    """Levels and probabilities as they come out: root mean square distance to Euler with f itself, and fewer calls."""
+    gamma, steps, process = 3.0, 512, md.Overdamped(1.0)
+    found = md.theorem_one(error, gamma, lipschitz=2.0, horizon=1.0, step=1.0 / steps, size=0.5)
+    family = md.SyntheticLadder(gamma, levels=found.k_max, size=1.0, dimension=1)
+    ladder = family.ladder()
+    assert (found.k_min, ladder.top) == (1, f"f{found.k_max}")
+    assert found.probabilities[-1] < 0.6
+    method = md.Multilevel(steps, probabilities=found.probabilities, draws="independent", shared=False)
+    settings = {"process": process, "count": 200, "seed": 1, "progress": False}
+    samples = md.sample(ladder, method, **settings).samples
+    exact = md.sample(family.exact(), md.Euler(steps), **settings).samples
+    assert float(squared_distances(samples, exact).mean()) ** 0.5 < error
+
+
 def test_the_rule_of_gamma_is_the_papers(problem):
     """2^{−(1+γ/2)k} with the γ that was found; C_k ∝ 2^{γk} above the cheapest level."""
     on = setting(problem)

@@ -41,6 +41,8 @@ def test_the_page_is_whole_and_loads_nothing(findings, tmp_path):
     tried = sum(len(choice.tried) for choice in findings.choices.values())
     points = [x for trace in figures["curves"]["data"] for x in trace["x"]]
     assert len(points) == tried
+    hovers = [detail for trace in figures["curves"]["data"] for detail in trace["customdata"]]
+    assert all(picture.startswith("data:image/png;base64,") for _, picture in hovers)
     assert "a test" in own
     assert "prefers-color-scheme: dark" in own
 
@@ -49,9 +51,10 @@ def test_five_rows_are_the_best_of_each_kind(findings):
     tried = findings.choices[6.0].tried
     rows = distinct(tried)
     assert len(rows) == 5
-    assert rows[0] is min(tried, key=lambda m: m.score)
+    assert rows[0] is tried[0]
     assert {m.candidate.kind for m in rows} == {m.candidate.kind for m in tried}
-    assert [m.score for m in rows] == sorted(m.score for m in rows)
+    assert [m.score for m in rows if m.samples == 4] == sorted(m.score for m in rows if m.samples == 4)
+    assert [m.samples for m in rows] == sorted((m.samples for m in rows), reverse=True)
 
 
 def test_a_page_that_cannot_be_written_is_one_error(findings, tmp_path):

@@ -29,8 +29,14 @@ def report_command(
     eta: Annotated[float, typer.Option(help="Amount of noise: 0 is DDIM (an ODE), 1 is DDPM (an SDE).")] = 1.0,
     budgets: Annotated[str, typer.Option(help="Budgets, in calls of the top level.")] = "6,10,20",
     samples: Annotated[int, typer.Option(help="Samples that the last candidates are compared on.")] = 16,
-    batch: Annotated[int, typer.Option(help="Samples of a call whose seconds are measured.")] = 64,
+    batch: Annotated[
+        int | None, typer.Option(help="Samples of a call whose seconds are measured: 64, or those of --calibration.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Use a --calibration of something else, with a warning.")
+    ] = False,
 ) -> None:
     """Write one page on a ladder: is it worth it, by which method, and what was measured. It needs nothing else.
 
@@ -48,9 +54,9 @@ def report_command(
     process = Diffusion(networks.schedule, eta)
     wanted = _numbers(budgets)
     console.print(f"measuring {', '.join(networks.names)} …")
-    known = Calibration.load(calibration) if calibration is not None else calibrate(networks, process, batch)
+    known = calibrate(networks, process, batch or 64) if calibration is None else Calibration.load(calibration)
     console.print(f"trying methods for {budgets} calls of {networks.top} …")
-    findings = find_out(networks, process, known, wanted, samples)
+    findings = find_out(networks, process, known, wanted, samples, batch=batch, force=force)
     write_page(findings, out, f"Is it worth it? {ladder}, η = {eta:g}", shlex.join(["multidrift", *sys.argv[1:]]))
     for choice in findings.choices.values():
         console.print(choice.reason, highlight=False)

@@ -47,19 +47,21 @@ def allocate(
     levels: Sequence[str] | None = None,
     grid: Grid | None = None,
     draws: Draws = "systematic",
+    force: bool = False,
 ) -> Allocation:
     """The multilevel method with the least predicted error for so many `seconds` a sample, or the cheapest for `error`.
 
     - `rule`: what probabilities are in proportion to (`Setting.preferences`); `error` is a mean squared distance
     - `steps`, `levels`: by default those that come out best, of 8 to 256 steps and all choices of up to four levels
       that end with the top one
+    - `force`: use a calibration of something else, with a warning
 
     Raises MultidriftError on neither or both of `seconds` and `error`, on a budget that pays for no such method, an
     error that none reaches, and a calibration of something else.
     """
     require((seconds is None) != (error is None), "seconds", seconds, "a number, or None with error=")
     process = process_for(ladder, process)
-    calibration.check(ladder, process)
+    calibration.check(ladder, process, force=force)
     final = final_calls(ladder)
     lengths: Iterable[int] = _STEPS if steps is None else (steps,)
     there = [name for name in calibration.levels if name in ladder.with_gaussian()]  # it may have been of more

@@ -6,26 +6,23 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.types import Count, Four, Index, Positive, ShortSeed, Steps
-from multidrift.drifts.costs import machine_name
 from multidrift.drifts.ladder import Ladder
 from multidrift.drifts.model import process_for
 from multidrift.methods.ladder_multistep.walk import LadderMultistep
 from multidrift.methods.method import Method
 from multidrift.planning.calibrate import calibrate
 from multidrift.planning.calibration import Calibration
-from multidrift.planning.candidates import Candidate, Prices, Quality, candidates, parallel
+from multidrift.planning.candidates import Candidate, Prices, Quality, candidates, least_seconds, parallel
 from multidrift.planning.nodes import least_nodes
 from multidrift.planning.reason import reason
 from multidrift.planning.trial import Features, Judge, Measured, References, halving
 from multidrift.processes.diffusion import Diffusion
 from multidrift.processes.process import Process
 
-_SELECTION, _VALIDATION = 1 << 40, 1 << 41  # seeds far from those that users take
+SELECTION, _VALIDATION = 1 << 40, 1 << 41  # seeds far from those that users take
 _FINER = 12  # steps of the reference over those that the budget pays for
 _REFERENCE_STEPS = (64, 512)  # the least and the most of them
 _TIE = 0.03  # of the error: within it the simpler method is taken
@@ -130,10 +127,12 @@ def auto_each(
     reference_steps: int | None = None,
     evaluations: int = 0,
     seed: int = 0,
+    batch: int | None = None,
+    force: bool = False,
 ) -> Iterator[Choice]:
     """What `auto` chooses for each of several budgets in calls of the top level, against one reference: the finest."""
     _check(quality, samples)
-    _check_calibration(calibration, ladder, process, None, force=False)
+    _check_calibration(calibration, ladder, process, batch, force=force)
     for number in calls:
         require(number >= 1, "calls", number, f"at least one call of {ladder.top}")
     steps = reference_steps or _fine(max(calls))
@@ -150,10 +149,9 @@ def _check(quality: Quality, samples: int) -> None:
 def _check_calibration(
     calibration: Calibration, ladder: Ladder, process: Process, batch: int | None, *, force: bool
 ) -> None:
-    """Refuse one of something else; where its costs were given, and not measured, it is of no machine."""
+    """Refuse one of something else, and a ladder that leaves no choice."""
     require(len(ladder) >= 2, "ladder", ladder, "at least two levels; of one network there is nothing to choose from")
-    here = machine_name(ladder[ladder.top].device or torch.device("cpu")) if calibration.spread else None
-    calibration.check(ladder, process, batch=batch, machine=here, force=force)
+    calibration.check(ladder, process, batch=batch, force=force)
 
 
 def _fine(calls: float) -> int:
@@ -189,25 +187,32 @@ class _Search:
 
     def rank(self, budget: float, *, in_parallel: bool = False) -> list[Measured]:
         """All candidates, the best first."""
-        judge = self.judge(budget, _SELECTION)
+        judge = self.judge(budget, SELECTION)
         found = candidates(self.ladder, self.process, self.calibration, budget, self.quality)
         if in_parallel:
             found += self.in_time(judge, budget)
         return self.searched(judge, halving(judge, found, self.samples))
 
     def searched(self, judge: Judge, ranked: list[Measured]) -> list[Measured]:
-        """The same with what a search finds for the nodes of the best LadderMultistep, of those run to the end."""
+        """The same with what a search finds for the nodes of the best LadderMultistep, of those run to the end.
+
+        It comes first where it is better than the first, on all samples and on those that it was not searched on.
+        """
         last = [m for m in ranked if m.samples == ranked[0].samples]
         found = next((m for m in last if isinstance(m.candidate.method, LadderMultistep)), None)
         if not self.evaluations or found is None or not isinstance(self.process, Diffusion):
             return ranked
         candidate, paths = found.candidate, replace(judge, quality="path")
         assert isinstance(candidate.method, LadderMultistep)
-        least = least_nodes(paths, candidate.method, self.samples // 2, self.evaluations)
+        fitted = self.samples // 2
+        least = least_nodes(paths, candidate.method, fitted, self.evaluations)
         method = replace(candidate.method, nodes=least.nodes)
         better = replace(candidate, label=f"{candidate.label}, nodes searched", method=method)
-        last.append(judge.measure(better, found.samples))
-        return sorted(last, key=lambda m: m.score) + ranked[len(last) - 1 :]
+        measured = judge.measure(better, found.samples)
+        first, rest = ranked[0], sorted([*last[1:], measured], key=lambda m: m.score)
+        if measured.score < first.score and _score_after(measured, fitted) < _score_after(first, fitted):
+            first, rest = measured, last
+        return [first, *rest, *ranked[len(last) :]]
 
     def judge(self, budget: float, stream: int) -> Judge:
         """Samples of one stream of seeds, with a reference that is fine beside what the budget pays for."""
@@ -228,12 +233,14 @@ class _Search:
                 found.append(Candidate(candidate.label, "parallel", candidate.method, spent))
         return found
 
-    def validated(self, best: Measured, ranked: Sequence[Measured], asked: str, budget: float) -> Choice:
-        """The choice with its error on samples that nothing was chosen with."""
+    def validated(
+        self, best: Measured, ranked: Sequence[Measured], asked: str, budget: float, target: float | None = None
+    ) -> Choice:
+        """The choice with its error on samples that nothing was chosen with; `target`: the error asked for."""
         unseen = self.judge(budget, _VALIDATION).measure(best.candidate, self.samples)
         return Choice(
             method=best.candidate.method,
-            reason=reason(best, ranked, unseen, self.ladder.top, asked),
+            reason=reason(best, ranked, unseen, self.ladder.top, asked, target),
             error=unseen.error,
             seconds=best.candidate.seconds,
             standard_error=unseen.standard_error,
@@ -244,31 +251,41 @@ class _Search:
         )
 
     def reach(self, error: float) -> Choice:
-        """The cheapest budget, to a tenth, whose best method has at most this error on what it is chosen with."""
-        calls, ranked = 1.0, list[Measured]()
-        while calls <= _MOST_CALLS:
-            calls *= 2.0
-            ranked = self._affordable(calls * self.one)
-            if ranked and ranked[0].error <= error:
-                break
-        else:
-            best = f"; the best had {ranked[0].error:.3g}" if ranked else ""
-            raise MultidriftError(f"error: got {error:g}; nothing reaches it within {_MOST_CALLS} calls{best}")
-        low, high = calls / 2.0, calls
-        for _ in range(_REFINEMENTS):
-            middle = math.sqrt(low * high)
-            found = self._affordable(middle * self.one)
-            if found and found[0].error <= error:
-                high, ranked = middle, found
-            else:
-                low = middle
-        return self.validated(ranked[0], ranked, f"error={error:g}", high * self.one)
+        """The cheapest of all that have at most this error on what they are chosen with, its budget found to a tenth.
 
-    def _affordable(self, budget: float) -> list[Measured]:
-        try:
-            return self.rank(budget)
-        except MultidriftError:  # not even two steps of the cheapest level
-            return []
+        Budgets double from two calls of the cheapest level on.
+        """
+        least = budget = least_seconds(self.ladder, self.process, self.calibration)
+        while budget <= _MOST_CALLS * self.one:
+            ranked = self.rank(budget)
+            there = _reaching(ranked, error)
+            if there is not None:
+                break
+            budget *= 2.0
+        else:
+            best = f"; the best had {min(m.error for m in ranked):.3g}"
+            raise MultidriftError(f"error: got {error:g}; nothing reaches it within {_MOST_CALLS} calls{best}")
+        low, high = budget / 2.0, budget
+        for _ in range(_REFINEMENTS if low >= least else 0):
+            middle = math.sqrt(low * high)
+            found = self.rank(middle)
+            cheaper = _reaching(found, error)
+            if cheaper is None:
+                low = middle
+            else:
+                high, ranked, there = middle, found, cheaper
+        return self.validated(there, ranked, f"error={error:g}", high, error)
+
+
+def _score_after(measured: Measured, first: int) -> float:
+    """The score on all samples but the first so many; of a law, to which no nodes are fitted, on all."""
+    return measured.score if measured.errors is None else float(measured.errors[first:].sqrt().mean())
+
+
+def _reaching(ranked: Sequence[Measured], error: float) -> Measured | None:
+    """The cheapest of those run to the end that have at most this error."""
+    there = [m for m in ranked if m.samples == ranked[0].samples and m.error <= error]
+    return min(there, key=lambda m: m.candidate.seconds, default=None)
 
 
 def _preferred(ranked: Sequence[Measured]) -> Measured:

@@ -83,10 +83,9 @@ def calibrate(
     seconds = [known.seconds[name] for name in ladder.names]
     first = len(levels) - len(ladder)  # the Gaussian is no level that a power law would hold for
     carried = _sensitivity(ladder, process, places, min(paths, _NUDGED_PATHS), seed)
-    shares = np.append(process.relative_steps(times), 0.0)[: len(places)]
     # A difference counts for as much as it moves the result: at pure noise levels may differ by anything.
-    weights = (shares * np.where(np.isfinite(carried), carried, 1.0)) ** 2
-    neighbours = np.stack([weights @ table[k, k - 1] for k in range(first + 1, len(levels))])
+    weights = (process.relative_steps(times) * np.where(np.isfinite(carried), carried, 1.0)[1:]) ** 2
+    neighbours = np.stack([weights @ table[k, k - 1][: len(weights)] for k in range(first + 1, len(levels))])
     paid = min(seconds) > 0
     return Calibration(
         levels=tuple(levels),
@@ -103,7 +102,7 @@ def calibrate(
         errors=errors,
         held_out=images is not None,
         by_errors=fit_errors(errors, seconds) if paid else None,
-        by_differences=fit_differences(neighbours, seconds[1:]) if paid else None,
+        by_differences=fit_differences(neighbours, seconds) if paid else None,
         coarse=_coarse(ladder, process, steps, ends, seed),
         coordinates=int(np.prod(shape)),
         paths=paths,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 
 from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
@@ -18,8 +19,9 @@ from multidrift.basics.hints import Hint
 from multidrift.basics.json_files import entry, read_signed, write_signed
 from multidrift.basics.numbers import Floats
 from multidrift.basics.types import Count, NotNegative, PathLike, Seed
-from multidrift.drifts.costs import Costs
+from multidrift.drifts.costs import Costs, machine_name
 from multidrift.drifts.ladder import Ladder
+from multidrift.planning.acceptance import kicks
 from multidrift.planning.scaling import ScalingFit
 from multidrift.processes.process import Process
 
@@ -145,13 +147,15 @@ class Calibration:
     def acceptance(self, name: str, steps: Floats) -> Floats:
         """P(a step drafted by a level is accepted by the top one) for steps between places [n], [n − 1].
 
-        2Φ(−‖Δ‖/2) with ‖Δ‖² = (SNR_{n+1} − SNR_n)·|x̂₀ − x̂₀'|² at the root mean square of the difference: of the
-        reverse SDE with η = 1 that holds the data. Source: De Bortoli et al. 2025 (speculative sampling).
+        2Φ(−‖Δ‖/2) with ‖Δ‖ = Δτ·‖D − D'‖/√v at the root mean square of the difference. Of the reverse SDE with η = 1
+        that is ‖Δ‖² = (SNR_{n+1} − SNR_n)·‖x̂₀ − x̂₀'‖². Raises MultidriftError where steps have no noise, or none that
+        is alike in all coordinates. Source: De Bortoli et al. 2025 (speculative sampling).
         """
-        right = self.process.get("eta") == 1 and self.process.get("holds") == "data"
-        require(right, "process", self.process.get("eta"), "a Diffusion with η = 1 that holds the data")
-        gap = self._at(self.to_top(name)[None], 0.5 * (steps[1:] + steps[:-1]))[0]
-        distance = np.sqrt(np.diff(np.exp(2.0 * steps)) * gap * self.coordinates)
+        per_step = kicks(self.process, steps)
+        if per_step is None:
+            raise MultidriftError(f"process: got {self.process}; acceptance takes one with noise, without velocities")
+        gap = self._at(self.to_top(name)[None], steps[:-1])[0]
+        distance = per_step * np.sqrt(gap * self.coordinates)
         return np.array([math.erfc(d / (2.0 * math.sqrt(2.0))) for d in distance])
 
     def check(
@@ -160,7 +164,8 @@ class Calibration:
     ) -> None:  # fmt: skip
         """Raise, naming the difference, unless it was taken on this; with `force` warn instead.
 
-        A level that it knows nothing of is refused in any case.
+        `machine`: by default this one, where costs were measured and not given. A level that it knows nothing of is
+        refused in any case.
         """
         for name, level in ladder.with_gaussian().items():
             if name not in self.levels:
@@ -172,6 +177,8 @@ class Calibration:
             if settings.get(key) != value:
                 detail = "another schedule" if key == "schedule" else f"{key} = {value!r}, not {settings.get(key)!r}"
                 self._refuse(f"was taken on a process with {detail}", force=force)
+        if machine is None and self.spread:
+            machine = machine_name(ladder[ladder.top].device or torch.device("cpu"))
         if machine is not None and machine != self.machine:
             self._refuse(f"was taken on another machine ({self.machine}, not {machine})", force=force)
         if batch is not None and batch != self.batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -58,11 +58,17 @@ class Prices:
         """Expected seconds of a sample at the calibration's batch."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PlanWarning)
-            calls = method.for_model(self.ladder, self.process).expected_calls(self.ladder)
+            calls = self._calls(method.for_model(self.ladder, self.process))
         known = self.calibration
         spent = sum(number * known.cost(name) for name, number in calls.items())
         # The level that is called most is called at every step, or nearly so.
         return (spent + known.overhead * max(calls.values())) / known.batch
+
+    def _calls(self, method: Method) -> Mapping[str, float]:
+        """Of draws that are no chance those of their plan, which knows the process."""
+        if isinstance(method, Multilevel) and method.draws == "midpoint":
+            return method.plan(self.ladder, self.process).calls
+        return method.expected_calls(self.ladder)
 
     def most(self, make: Callable[[int], Method], seconds: float, fewest: int) -> Method | None:
         """The method with the most steps that costs so many seconds; None where the fewest steps cost more."""
@@ -91,7 +97,7 @@ def candidates(
         if method is not None:
             found.append(Candidate(label, kind, method, prices.of(method)))
     if not found:
-        least = prices.of(_alone(ladder.names[0], 1, None)(2))
+        least = least_seconds(ladder, process, calibration)
         raise MultidriftError(
             f"budget: got {seconds:.4g} seconds a sample; two calls of {ladder.names[0]}, the cheapest level, take "
             f"{least:.4g}"
@@ -104,6 +110,11 @@ def candidates(
         label = f"Multilevel {'+'.join(chosen.method.levels or ())}, {draws}, {rule}"
         found.append(Candidate(label, "ladder", chosen.method, prices.of(chosen.method)))
     return [candidate for candidate in found if candidate.seconds <= seconds * 1.02]  # midpoint draws round their calls
+
+
+def least_seconds(ladder: Ladder, process: Process, calibration: Calibration) -> float:
+    """Seconds a sample of two steps of the cheapest level, below which there is no candidate."""
+    return Prices(ladder, process, calibration).of(_alone(ladder.names[0], 1, None)(2))
 
 
 def _families(

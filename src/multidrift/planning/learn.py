@@ -80,6 +80,7 @@ def learn_plan(
     validation: Four = 64,
     reference_steps: Steps | None = None,
     seed: ShortSeed = 0,
+    force: bool = False,
 ) -> LearnedPlan:
     """Fit p_k(t) = sigmoid(α_k τ(t) + β_k) to `paths` paths, at a cost of `seconds` a sample, or of so many `calls`.
 
@@ -89,6 +90,7 @@ def learn_plan(
       generations. Both stay on the budget: β is shifted back to it
     - `validation`: samples of other noise that the error is measured on; `reference_steps` of the top level, by default
       4 times `steps`
+    - `force`: use a calibration of something else, with a warning
 
     Of the constant and the learned probabilities the better on the training paths is taken. Raises MultidriftError on
     fewer than two levels, a budget outside what the levels can cost, and processes with velocities. Source: ML-EM
@@ -99,7 +101,7 @@ def learn_plan(
     require(not process.has_velocity, "process", type(process).__name__, "a process without velocities")
     names = tuple(ladder.choose(levels))
     require(len(names) >= 2, "levels", levels, "at least two levels")
-    calibration.check(ladder, process)
+    calibration.check(ladder, process, force=force)
     if seconds is None:
         assert calls is not None  # one of them is given
         seconds = calls * (calibration.cost(ladder.top) + calibration.overhead) / calibration.batch
@@ -116,7 +118,9 @@ def learn_plan(
     contenders = [_candidate(method, plan) for plan in (found, start)]
     training = [judges[0].measure(candidate, paths) for candidate in contenders]
     best = found if training[0].error <= training[1].error else start
-    unseen, constant = (judges[1].measure(_candidate(method, plan), validation) for plan in (best, start))
+    # Each sample draws for itself, so that samples, which intervals are over, are independent.
+    own = method if draws == "midpoint" else replace(method, shared=False)
+    unseen, constant = (judges[1].measure(_candidate(own, plan), validation) for plan in (best, start))
     return LearnedPlan(
         method=replace(method, probabilities=best.table.tolist()),
         plan=best,

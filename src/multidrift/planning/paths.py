@@ -63,11 +63,12 @@ def sensitivity(ladder: Ladder, process: Process, steps: int, paths: int, seed: 
     times, path = method.grid_for(process), base.trajectory
     assert path is not None
     shares, kicks = process.relative_steps(times), process.intervals(times[:-1], times[1:]).dtau
-    found = np.zeros(len(shares))
+    found, factors = np.zeros(len(shares)), process.preconditioning
     for n, share in enumerate(shares):
         error = _error(top, below, path[n], float(times[n]), process)
         size = float(error.square().mean())
-        end = _end(ladder, process, times, n + 1, path[n + 1] + float(kicks[n]) * error, seed)
+        kick = float(kicks[n]) * (error if factors is None else error * torch.from_numpy(factors).to(error))
+        end = _end(ladder, process, times, n + 1, path[n + 1] + kick, seed)
         moved = float(squared_distances(end, base.samples).mean())
         found[n] = np.sqrt(moved / size) / share if size > 0 else np.nan
     return finite_places(process, times)[1:], found

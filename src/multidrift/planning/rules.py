@@ -10,8 +10,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from multidrift.basics.checks import checked
 from multidrift.basics.errors import MultidriftError, require
 from multidrift.basics.numbers import Floats
+from multidrift.basics.types import Positive
 from multidrift.methods.multilevel.draws import Draws
 from multidrift.methods.multilevel.probabilities import expected_calls
 from multidrift.planning.calibration import Calibration
@@ -38,18 +40,19 @@ class TheoremOne:
     variance: float
 
 
+@checked
 def theorem_one(
-    error: float, gamma: float, *, lipschitz: float, horizon: float, step: float, size: float = 1.0
+    error: Positive, gamma: Positive, *, lipschitz: Positive, horizon: Positive, step: Positive, size: Positive = 1.0
 ) -> TheoremOne:
     """The levels and probabilities of Theorem 1 for an error ε, from the constants of the equation.
 
     With δ = (L/2) e^{−L(T+η)} ε and σ² = L e^{−2LT} ε² / (2η) (Grönwall): k_min = −⌊log₂ c⌋, k_max = −⌊log₂ δ⌋ and
     C = 9 δ^{1−γ/2} / ((1 − 2^{1−γ/2}) σ²). `lipschitz` is L, `horizon` T, `step` η, `size` c in |f^k − f| ≤ 2^{−k},
-    cost c^γ 2^{γk}. Raises MultidriftError unless γ > 2, where it holds. Source: ML-EM (Jacot 2026), Theorem 1.
+    cost c^γ 2^{γk}. ε bounds the root mean square distance, over draws, to Euler's path with f itself on the same steps
+    and noise. Grönwall's e^{−2LT} makes it far too careful where L·T is large, and then nearly all p_k are 1;
+    `md.allocate(error=…)` puts what was measured in its place. Raises MultidriftError unless γ > 2, where it holds.
+    Source: ML-EM (Jacot 2026), Theorem 1.
     """
-    numbers = {"error": error, "lipschitz": lipschitz, "horizon": horizon, "step": step, "size": size}
-    for name, value in numbers.items():
-        require(math.isfinite(value) and value > 0, name, value, "a positive number")
     require(gamma > 2, "gamma", gamma, "a number above 2; below, several levels gain nothing by the theorem")
     delta = 0.5 * lipschitz * math.exp(-lipschitz * (horizon + step)) * error
     variance = lipschitz * math.exp(-2.0 * lipschitz * horizon) * error**2 / (2.0 * step)

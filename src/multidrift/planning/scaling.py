@@ -15,6 +15,7 @@ from multidrift.basics.numbers import Floats
 from multidrift.basics.types import NotNegative
 
 _FLOOR_SHARES = 1.0 - np.geomspace(1.0, 1e-5, 1500)  # floors tried, in units of the least error
+_RATES = np.geomspace(1.0 / 200.0, 10.0, 4000)  # 1/γ tried; at the least of them nothing falls
 _RESAMPLES = 400
 _FEWEST = 4  # levels that three parameters need
 
@@ -77,20 +78,23 @@ def fit_errors(squares: Floats, costs: Sequence[float] | Floats) -> ScalingFit |
 
 
 def fit_differences(squares: Floats, costs: Sequence[float] | Floats) -> ScalingFit | None:
-    """γ from the squared differences of neighbouring levels [differences, paths] and the costs of the upper ones.
+    """γ from the squared differences of neighbouring levels [levels − 1, paths] and the costs [levels].
 
     The differences are summed along the path, each place weighted by what an error there does to the result. Levels
-    that are 2^{−k} from the truth are as far from their neighbours: √V_k = constant·cost_k^(−1/γ), without a floor.
-    None of fewer than two differences, or where some vanish.
+    C_k^(−1/γ) from the truth, each by an error of its own, differ by V_k = constant·(C_k^(−2/γ) + C_{k−1}^(−2/γ)),
+    without a floor: least squares in logarithms. None of fewer than two differences, or where some vanish.
     """
     if len(squares) < 2 or bool(np.any(squares.mean(axis=1) <= 0)):
         return None
     x = np.log(np.asarray(costs, dtype=np.float64))
+    falls = np.exp(-2.0 * _RATES[:, None] * (x - x[0]))
+    wanted = np.log(falls[:, 1:] + falls[:, :-1])
+    wanted -= wanted.mean(axis=1, keepdims=True)
 
     def gamma(rows: Floats) -> float:
-        y = 0.5 * np.log(np.maximum(rows.mean(axis=1), 1e-300))
-        slope = (y - y.mean()) @ (x - x.mean()) / ((x - x.mean()) @ (x - x.mean()))
-        return float(-1.0 / slope) if slope < 0 else math.inf
+        y = np.log(np.maximum(rows.mean(axis=1), 1e-300))
+        best = int(np.argmin(((y - y.mean() - wanted) ** 2).sum(axis=1)))
+        return float(1.0 / _RATES[best]) if best > 0 else math.inf
 
     return ScalingFit(gamma(squares), _resampled(squares, gamma))
 

@@ -85,7 +85,8 @@ def _walk(problem: Problem, plan: SigmoidPlan, fires: Bools) -> tuple[Tensor, Te
                 if not needed:
                     values.append(None)
                     continue
-                value, derivative = _evaluated(run, name, x, tangents, float(run.times[n]), run.process.drift_is)
+                pair = _evaluated(run, name, x, tangents, float(run.times[n]), run.process.drift_is)
+                value, derivative = map(run.preconditioned, pair)
                 values.append(value)
                 drift = drift + float(factors[n, k]) * value
                 moved = moved + float(factors[n, k]) * derivative

@@ -29,6 +29,7 @@ Features = Callable[[Tensor], Tensor]
 References = dict[tuple[int, int], dict[int, Tensor]]  # (seed, steps) -> number of samples -> their reference
 _FIRST = {"path": 8, "law": 32}  # samples of the first round
 _FEWEST = 3  # samples of a run that have a kernel distance
+_SHOWN, _SHOWN_NUMBERS = 8, 1 << 20  # samples that are kept to be shown, and numbers in them
 _GROUP = 4  # samples of a run with draws of its own, at least
 
 
@@ -40,6 +41,7 @@ class Measured:
     - `distance`: of paths the mean of the roots of each sample's squared one, which has no heavy tails (a sample that
       becomes another digit decides a mean of squares); of a law the same as `error`
     - `errors` [samples] of a path, `features` [samples, d] of a law; neither where its run failed
+    - `shown`: its first samples, eight at most and fewer where they are large
     """
 
     candidate: Candidate
@@ -50,6 +52,7 @@ class Measured:
     samples: int
     errors: Tensor | None = None
     features: Tensor | None = None
+    shown: Tensor | None = None
 
     @property
     def score(self) -> float:
@@ -103,17 +106,18 @@ class Judge:
         except MultidriftError:
             return Measured(candidate, float("inf"), 0.0, float("inf"), 0.0, count)
         found, reference = torch.cat(runs), self._refer(count)
+        shown = _first_few(found) if before is None else before.shown
         if self.quality == "law":
             features = self._featured(found)
             if before is not None and before.features is not None:
                 features = torch.cat([before.features, features])
             found_law = _distance(features, self._featured(reference), edges)
             law = found_law.value, found_law.standard_error
-            return Measured(candidate, *law, *law, count, features=features)
+            return Measured(candidate, *law, *law, count, features=features, shown=shown)
         errors = squared_distances(found, reference[first:])
         if before is not None and before.errors is not None:
             errors = torch.cat([before.errors, errors])
-        return Measured(candidate, *_mean(errors, edges), *_mean(errors.sqrt(), edges), count, errors)
+        return Measured(candidate, *_mean(errors, edges), *_mean(errors.sqrt(), edges), count, errors, shown=shown)
 
     def run(self, method: Method, count: int, plan_seed: int = 0, first: int = 0) -> Result:
         """One run, its warnings silenced: what disappoints shows in the error."""
@@ -136,6 +140,11 @@ class Judge:
 
     def _featured(self, samples: Tensor) -> Tensor:
         return samples.flatten(1).double() if self.features is None else featured(self.features, samples)
+
+
+def _first_few(samples: Tensor) -> Tensor:
+    """What is shown of samples: so few that a long list of settings keeps little memory."""
+    return samples[: max(1, min(_SHOWN, _SHOWN_NUMBERS // samples[0].numel()))].cpu()
 
 
 def _distance(features: Tensor, reference: Tensor, edges: Sequence[int]) -> KernelDistance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from multidrift.planning.scaling import ScalingFit
 
 _EXPENSIVE = 0.5  # of the top level's cost: a cheapest level above it leaves nothing to save
 _SIGNIFICANT = 2.0  # standard errors
+_SAME = 0.01  # of the error: a gap that is surely below it is none
+_NEARER = 1.5  # times: a top level that is not as much nearer to the truth than the cheapest is hardly better
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,16 @@ class Worth:
 def worth(calibration: Calibration) -> Worth:
     """Whether calling several levels can pay on this ladder, by costs, errors and γ.
 
-    "no" where the levels are equally good or equally expensive, and where γ < 2 (the upper end of its interval):
-    there ML-EM's theorem promises no gain over a cheaper level. "unclear" where the interval of γ holds 2, or there
-    are too few levels for one. A "yes" says that a gain is possible; `md.auto` measures whether one is made.
+    "no" where the levels are equally good (their errors surely within 1%, or by γ the top one less than 1.5 times
+    nearer to the truth) or equally expensive, and where γ < 2 (the upper end of its interval): there ML-EM's theorem
+    promises no gain over a cheaper level. "unclear" where the intervals do not tell, or there are too few levels for γ.
+    A "yes" says that a gain is possible; `md.auto` measures whether one is made.
     """
     names = calibration.names
     bottom, top = names[0], names[-1]
-    equal = _equally_good(calibration)
-    if equal is not None:
-        return Worth("no", f"{equal}: take {bottom} alone")
+    alike, told = _gap(calibration)
+    if alike == "same":
+        return Worth("no", f"{told}: take {bottom} alone")
     share = calibration.cost(bottom) / calibration.cost(top) if calibration.cost(top) > 0 else 1.0
     if share > _EXPENSIVE:
         what = f"a call of {bottom} costs {share:.0%} of one of {top} at batches of {calibration.batch}"
@@ -43,12 +47,22 @@ def worth(calibration: Calibration) -> Worth:
     gamma = calibration.gamma
     if gamma is None:
         return Worth("unclear", f"{len(names)} levels are too few for γ; md.auto measures what they give")
-    found = f"γ = {gamma.gamma:.2f} ({gamma.interval[0]:.2f} to {gamma.interval[1]:.2f})"
-    return _by_gamma(gamma, found)
+    if alike == "unclear" and calibration.held_out:
+        return Worth("unclear", f"{told}; take more of them")
+    return _by_gamma(gamma, calibration)
 
 
-def _by_gamma(gamma: ScalingFit, found: str) -> Worth:
+def _by_gamma(gamma: ScalingFit, calibration: Calibration) -> Worth:
     low, high = gamma.interval
+    found = f"γ = {gamma.gamma:.2f} ({low:.2f} to {high:.2f})"
+    bottom, top = calibration.names[0], calibration.names[-1]
+    most, least = ((calibration.cost(top) / calibration.cost(bottom)) ** (1.0 / end) for end in (low, high))
+    if least < _NEARER:
+        what = f"by {found} {top} is {least:.2f} to {most:.2f} times nearer to the truth than {bottom}"
+        sure = most < _NEARER
+        return Worth(
+            "no" if sure else "unclear", f"{what}: {f'take {bottom} alone' if sure else 'too little is known'}"
+        )
     if high < 2:
         return Worth(
             "no",
@@ -60,17 +74,19 @@ def _by_gamma(gamma: ScalingFit, found: str) -> Worth:
     return Worth("unclear", f"the interval of {found} holds 2, below which the theorem promises nothing")
 
 
-def _equally_good(calibration: Calibration) -> str | None:
-    """What shows that the top level is no better than the cheapest one; None where it is better."""
+def _gap(calibration: Calibration) -> tuple[Literal["same", "better", "unclear"], str]:
+    """Whether the top level is better than the cheapest one by their errors on images, and what shows it."""
     names = calibration.names
     bottom, top = (calibration.levels.index(name) for name in (names[0], names[-1]))
     between, square = calibration.differences[bottom, top].sum(), calibration.differences[top, top].sum()
     if between <= 1e-12 * square:
-        return f"{names[0]} and {names[-1]} say the same"
+        return "same", f"{names[0]} and {names[-1]} say the same"
     if calibration.errors.shape[1] < 2:
-        return None
+        return "unclear", "there are no errors on images"
     gap = calibration.errors[0] - calibration.errors[-1]
-    standard_error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
-    if float(np.mean(gap)) > _SIGNIFICANT * standard_error:
-        return None
-    return f"{names[-1]} denoises no better than {names[0]} on {len(gap)} images"
+    mean, half = float(np.mean(gap)), _SIGNIFICANT * float(gap.std(ddof=1)) / math.sqrt(len(gap))
+    if mean > half:
+        return "better", f"{names[-1]} denoises better than {names[0]}"
+    if mean + half < _SAME * float(np.mean(calibration.errors[0])):
+        return "same", f"{names[-1]} denoises no better than {names[0]} on {len(gap)} images"
+    return "unclear", f"{len(gap)} images do not tell whether {names[-1]} denoises better than {names[0]}"

@@ -19,7 +19,7 @@ from torch import Tensor
 from multidrift.basics.files import write_whole
 from multidrift.drifts.ladder import Ladder
 from multidrift.methods.multistep import Multistep
-from multidrift.planning.auto import Choice, auto_each
+from multidrift.planning.auto import SELECTION, Choice, auto_each
 from multidrift.planning.calibration import Calibration
 from multidrift.planning.trial import Measured
 from multidrift.planning.worth import worth
@@ -29,9 +29,7 @@ from multidrift.runs.pictures import image_grid, to_pixels
 from multidrift.sampling import sample
 
 _ROWS = 5
-_SHOWN = 8  # samples of a picture
 _REFERENCE = 100  # steps of the pictures' first row
-_SEED = 0  # of the pictures
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -46,10 +44,17 @@ class Findings:
 
 
 def find_out(
-    ladder: Ladder, process: Process, calibration: Calibration, budgets: Sequence[float], samples: int
+    ladder: Ladder,
+    process: Process,
+    calibration: Calibration,
+    budgets: Sequence[float],
+    samples: int,
+    *,
+    batch: int | None = None,
+    force: bool = False,
 ) -> Findings:
-    """Ask `md.auto` at every budget, comparing on so many samples."""
-    choices = auto_each(ladder, process, calibration, budgets, samples=samples)
+    """Ask `md.auto` at every budget, comparing on so many samples; `batch` and `force` as there."""
+    choices = auto_each(ladder, process, calibration, budgets, samples=samples, batch=batch, force=force)
     return Findings(ladder, process, calibration, dict(zip(budgets, choices, strict=True)))
 
 
@@ -58,7 +63,7 @@ def write_page(findings: Findings, path: Path, title: str, command: str) -> None
     calibration, middle = findings.calibration, list(findings.choices)[len(findings.choices) // 2]
     choice = findings.choices[middle]
     shown = distinct(choice.tried)
-    sources = _pictures(findings, [(calls, m) for calls, c in findings.choices.items() for m in distinct(c.tried)])
+    sources = _pictures(findings)
     figures = {"curves": _curves(findings, sources), **calibration_plots(calibration)}
     _write(
         path, calibration, title, command, figures,
@@ -67,7 +72,8 @@ def write_page(findings: Findings, path: Path, title: str, command: str) -> None
         about_rows=(
             f"The best settings of different kinds in the time of {middle:g} calls of {findings.ladder.top}. Distance "
             "and error are the mean and the mean square, over samples, of the root mean square distance per coordinate "
-            f"to a fine run of the top level with the same noise, on {shown[0].samples} samples; by distance is chosen."
+            "to a fine run of the top level with the same noise; by distance is chosen. What was behind on a few "
+            "samples was not tried on more."
         ),
         pictures=_rows_of_pictures(findings, shown, middle, sources),
     )  # fmt: skip
@@ -103,7 +109,10 @@ def _write(
 
 
 def distinct(tried: Sequence[Measured]) -> list[Measured]:
-    """Five settings in order of distance: the best of each kind, then of each other method, then the next best."""
+    """Five settings: the best of each kind, then of each other method, then the next best, in the order of `tried`.
+
+    Those that were tried on all samples come first, in order of distance.
+    """
     by_kind: dict[str, Measured] = {}
     by_method: dict[tuple[str, str], Measured] = {}
     for measured in tried:
@@ -114,7 +123,7 @@ def distinct(tried: Sequence[Measured]) -> list[Measured]:
     for measured in (*by_kind.values(), *by_method.values(), *tried):
         if measured not in chosen and len(chosen) < _ROWS:
             chosen.append(measured)
-    return sorted(chosen, key=lambda measured: measured.score)
+    return [measured for measured in tried if measured in chosen]
 
 
 def _row(measured: Measured) -> dict[str, str]:
@@ -122,6 +131,7 @@ def _row(measured: Measured) -> dict[str, str]:
         "label": measured.candidate.label,
         "steps": str(measured.candidate.method.number_of_evaluations),
         "seconds": f"{measured.candidate.seconds:.3g}",
+        "samples": str(measured.samples),
         "distance": f"{measured.distance:.3g}",
         "error": f"{measured.error:.3g}",
         "standard_error": f"{measured.standard_error:.2g}",
@@ -144,17 +154,16 @@ def _source(samples: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _pictures(findings: Findings, wanted: Sequence[tuple[float, Measured]]) -> dict[tuple[float, str], str]:
-    """Samples of each setting, of one noise, where samples are pictures."""
+def _pictures(findings: Findings) -> dict[tuple[float, str], str]:
+    """The first samples of each setting at each budget, all of one noise, where samples are pictures."""
     if not _is_pictures(findings.ladder.shape):
         return {}
-
-    def drawn(measured: Measured) -> str:
-        method = measured.candidate.method
-        result = sample(findings.ladder, method, findings.process, count=_SHOWN, seed=_SEED, progress=False)
-        return _source(result.samples)
-
-    return {(calls, measured.candidate.label): drawn(measured) for calls, measured in wanted}
+    return {
+        (calls, measured.candidate.label): _source(measured.shown)
+        for calls, choice in findings.choices.items()
+        for measured in choice.tried
+        if measured.shown is not None
+    }
 
 
 def _rows_of_pictures(
@@ -162,8 +171,8 @@ def _rows_of_pictures(
 ) -> list[dict[str, str]]:
     if not sources:
         return []
-    fine = Multistep(_REFERENCE)
-    reference = sample(findings.ladder, fine, findings.process, count=_SHOWN, seed=_SEED, progress=False).samples
+    fine, count = Multistep(_REFERENCE), max(len(m.shown) for m in shown if m.shown is not None)
+    reference = sample(findings.ladder, fine, findings.process, count=count, seed=SELECTION, progress=False).samples
     first = {
         "label": f"{findings.ladder.top}, {_REFERENCE} steps: what all others aim at",
         "source": _source(reference),
@@ -171,6 +180,7 @@ def _rows_of_pictures(
     return [first] + [
         {"label": f"{m.candidate.label}: error {m.error:.3g}", "source": sources[calls, m.candidate.label]}
         for m in shown
+        if m.shown is not None
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from multidrift.planning.acceptance import kicks
 from multidrift.planning.calibration import Calibration
 
 _STEPS = 100  # of the grid that acceptance is shown for
@@ -44,14 +45,14 @@ def calibration_plots(found: Calibration) -> dict[str, dict[str, object]]:
     if np.isfinite(found.sensitivity).any():
         data = [{"type": "scatter", "x": places, "y": found.sensitivity.tolist(), "name": "S"}]
         plots["sensitivity"] = figure(data, "How far an error there carries", "noise level λ (time)", "S")
-    if found.process.get("eta") == 1 and found.process.get("holds") == "data":
-        steps = np.linspace(places[0], places[-1], _STEPS + 1)
+    steps = np.linspace(places[0], places[-1], _STEPS + 1)
+    if kicks(found.process, steps) is not None:
         data = [
             {"type": "scatter", "x": steps[1:].tolist(), "y": found.acceptance(name, steps).tolist(), "name": name}
             for name in names[:-1]
         ]
         title = f"Accepted drafts, at {_STEPS} equal steps"
-        plots["acceptance"] = figure(data, title, "noise level λ", "probability")
+        plots["acceptance"] = figure(data, title, "noise level λ (time)", "probability")
     return plots
 
 

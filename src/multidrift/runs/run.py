@@ -67,8 +67,11 @@ class Run:
         name = level or self.levels[-1]
         drift = self.evaluator(name, self.process.position(x), t, self.process.drift_is, rows)
         self.guard.watch(n, name, drift, rows)
-        drift = drift if self._preconditioning is None else drift * self._preconditioning
-        return self.process.lift(drift, t)
+        return self.process.lift(self.preconditioned(drift), t)
+
+    def preconditioned(self, drift: Tensor) -> Tensor:
+        """A level's D by the factors of the process's preconditioner, if it has one."""
+        return drift if self._preconditioning is None else drift * self._preconditioning
 
     @property
     def weights(self) -> Floats:

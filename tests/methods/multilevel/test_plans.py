@@ -440,3 +440,13 @@ def test_the_grid_of_a_run_is_computed_once(ladder, method, monkeypatch):
     monkeypatch.setattr(md.Diffusion, "nodes", lambda *a, **k: asked.append(a) or whole(*a, **k))
     md.sample(ladder, method)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("process", [md.Overdamped(2.0), md.Underdamped(2.0, friction=2.0)])
+@pytest.mark.parametrize("order", [1, 2])
+def test_midpoint_calls_of_langevin_dynamics_are_known_without_its_process(process, order):
+    ladder = md.SyntheticLadder(3.0, levels=3).ladder()
+    method = md.Multilevel(16, calls=(16, 5.3, 2), draws="midpoint", order=order)
+    run = md.sample(ladder, method, process, count=2, progress=False)
+    assert method.expected_calls(ladder) == dict(run.calls) == dict(method.plan(ladder, process).calls)
+    assert method.cost(ladder).calls == method.expected_calls(ladder)

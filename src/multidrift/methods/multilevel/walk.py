@@ -96,10 +96,14 @@ class Multilevel(DrawingMethod):
         return table
 
     def expected_calls(self, model: Model) -> dict[str, float]:
-        names = tuple(self.levels_of(model))
-        if self.draws == "midpoint":
+        names, final = tuple(self.levels_of(model)), final_calls(model)
+        if self.draws == "midpoint" and (final or self.times is not None):
             return dict(self.plan(model).calls)
-        final = final_calls(model)
+        if self.draws == "midpoint":  # of Langevin dynamics, whose steps are all as long whatever the process
+            table = self.probability_table(model)
+            columns = [weigh(self.draws, fire(self.draws, p, np.empty(0)), p, np.ones(len(table))) for p in table.T]
+            found = self.planned_calls(np.stack(columns, axis=1)[None], final)
+            return dict(zip(names, found.tolist(), strict=True))
         calls = expected_calls(self.probability_table(model), final, self.draws)
         if self.order == 2 and len(names) > 1:
             calls[0] = self.number_of_evaluations - final
