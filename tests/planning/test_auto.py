@@ -237,6 +237,8 @@ def test_a_target_error_is_reached_at_the_least_price(monkeypatch):
     assert choice.seconds == min(m.candidate.seconds for m in reached)
     assert "The cheapest of all that reach it" in choice.reason
     assert ("more than was asked for" in choice.reason) == (choice.error > 0.01)
+    finer = md.auto(ladder, process, error=0.005, calibration=calibration, samples=4, reference_steps=64)
+    assert choice.seconds < finer.seconds < 40  # of 64, where the budget that reaches it was doubled to
     cheaper = md.auto(ladder, process, seconds=0.8 * choice.seconds, calibration=calibration, samples=4)
     assert all(m.error > 0.01 for m in cheaper.tried)
     with pytest.raises(md.MultidriftError, match="error: got 1e-30; nothing reaches it within 8 calls"):

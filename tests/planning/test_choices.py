@@ -8,7 +8,7 @@ import torch
 import multidrift as md
 from multidrift.evaluation.coupled import squared_distances
 from multidrift.methods.ladder_multistep.nodes import default_nodes
-from multidrift.planning.auto import _preferred, _Search
+from multidrift.planning.auto import _preferred, _reaching, _Search
 from multidrift.planning.candidates import Candidate
 from multidrift.planning.nodes import LeastNodes
 from multidrift.planning.reason import reason
@@ -57,6 +57,15 @@ def test_a_choice_that_is_as_good_and_simpler_is_not_called_better(smooth):
     assert "as good as the best plan" in told
     assert "better than any plan" not in told
     assert "better than any plan" in reason(top, [top, several], top, "f2", "calls=4")
+
+
+def test_of_what_reaches_an_error_the_cheapest_is_taken():
+    """It need not be the nearest; what was dropped on fewer samples is not taken."""
+    ranked = [
+        Measured(Candidate("", "top", md.Euler(4), seconds), error, 0.0, error**0.5, 0.0, samples)
+        for seconds, error, samples in ((3.0, 0.1, 8), (2.0, 0.2, 8), (1.0, 0.4, 8), (0.5, 0.1, 4))
+    ]
+    assert [_reaching(ranked, error) for error in (0.05, 0.1, 0.3, 1.0)] == [None, *ranked[:3]]
 
 
 def test_nodes_come_first_only_where_they_are_better_on_samples_not_searched_on(smooth, monkeypatch):

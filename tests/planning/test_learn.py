@@ -11,6 +11,7 @@ from multidrift.drifts.costs import Costs
 from multidrift.planning.rules import Setting
 from multidrift.planning.sigmoid import SigmoidPlan
 from multidrift.planning.tangents import Problem, loss_and_gradient
+from multidrift.planning.trial import Judge
 
 pytestmark = pytest.mark.filterwarnings("ignore::multidrift.methods.advice.PlanWarning")
 
@@ -166,3 +167,22 @@ def test_bad_input_is_refused():
     ):
         with pytest.raises(md.MultidriftError, match=message):
             md.learn_plan(ladder, calibration, process, **(settings | change))
+
+
+@pytest.mark.parametrize(("draws", "shared"), [("independent", False), ("systematic", False), ("midpoint", True)])
+def test_what_is_validated_draws_for_each_sample(monkeypatch, draws, shared):
+    """An interval over samples is none over plans, unless each sample has a plan of its own."""
+    ladder, process, calibration = problem(0.0)
+    seen = []
+    measure = Judge.measure
+
+    def watched(judge, candidate, count, before=None):
+        if count == 7:
+            seen.append(candidate.method)
+        return measure(judge, candidate, count, before)
+
+    monkeypatch.setattr(Judge, "measure", watched)
+    settings = {"levels": ("f1", "f3"), "steps": 8, "calls": 4, "paths": 2, "iterations": 4, "validation": 7}
+    learned = md.learn_plan(ladder, calibration, process, draws=draws, **settings)
+    assert [method.shared for method in seen] == [shared] * 2
+    assert learned.method.shared

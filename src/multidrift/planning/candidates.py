@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -58,17 +58,11 @@ class Prices:
         """Expected seconds of a sample at the calibration's batch."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PlanWarning)
-            calls = self._calls(method.for_model(self.ladder, self.process))
+            calls = method.for_model(self.ladder, self.process).expected_calls(self.ladder)
         known = self.calibration
         spent = sum(number * known.cost(name) for name, number in calls.items())
         # The level that is called most is called at every step, or nearly so.
         return (spent + known.overhead * max(calls.values())) / known.batch
-
-    def _calls(self, method: Method) -> Mapping[str, float]:
-        """Of draws that are no chance those of their plan, which knows the process."""
-        if isinstance(method, Multilevel) and method.draws == "midpoint":
-            return method.plan(self.ladder, self.process).calls
-        return method.expected_calls(self.ladder)
 
     def most(self, make: Callable[[int], Method], seconds: float, fewest: int) -> Method | None:
         """The method with the most steps that costs so many seconds; None where the fewest steps cost more."""
