@@ -122,6 +122,19 @@ def test_no_where_levels_differ_and_approach_nothing():
     assert (told.answer, "take g0 alone" in told.reason) == ("no", True)
 
 
+@pytest.mark.parametrize("diffusion", [True, False])
+def test_levels_that_all_go_the_same_way_are_not_refused(diffusion, ddpm):
+    """Neighbours differ by as much at the top, and the top is right all the same: the differences cannot tell."""
+    nets = [lambda x, *_, s=s: s * torch.tanh(x) for s in (0.7, 0.8, 0.9, 1.0)]
+    if diffusion:
+        levels = [md.Denoiser(net, ddpm, "sample", name=f"g{k}", shape=(2,)) for k, net in enumerate(nets)]
+    else:
+        levels = [md.LangevinDrift(lambda x, net=net: -net(x), f"g{k}", (2,)) for k, net in enumerate(nets)]
+    ladder = md.Ladder(levels, costs=Costs({f"g{k}": 8.0**k for k in range(4)}, 1, "test"))
+    told = md.worth(calibrated(ladder, None if diffusion else md.Overdamped(2.0), paths=16))
+    assert (told.answer, "too little is known" in told.reason) == ("unclear", True)
+
+
 def test_differences_and_their_best_coefficient_are_those_of_the_levels(ddpm):
     found = calibrated(two_levels(ddpm, 0.8, 0.1))
     assert found.best_coefficients(("small", "big")) == pytest.approx(np.full((1, 12), 1 / 0.8), rel=1e-6)

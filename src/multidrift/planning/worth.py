@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ _EXPENSIVE = 0.5  # of the top level's cost: a cheapest level above it leaves no
 _SIGNIFICANT = 2.0  # standard errors
 _SAME = 0.01  # of the error: a gap that is surely below it is none
 _NEARER = 1.5  # times: a top level that is not as much nearer to the truth than the cheapest is hardly better
+_STRAIGHT = 1.5  # times the most that neighbours differ by: levels whose ends are farther apart go somewhere
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,10 @@ def worth(calibration: Calibration) -> Worth:
     """Whether calling several levels can pay on this ladder, by costs, errors and γ.
 
     "no" where the levels are equally good (their errors surely within 1%, or by γ the top one less than 1.5 times
-    nearer to the truth) or equally expensive, and where γ < 2 (the upper end of its interval): there ML-EM's theorem
-    promises no gain over a cheaper level. "unclear" where the intervals do not tell, or there are too few levels for γ.
-    A "yes" says that a gain is possible; `md.auto` measures whether one is made.
+    nearer to the truth, and no farther from the cheapest than neighbours are) or equally expensive, and where γ < 2
+    (the upper end of its interval): there ML-EM's theorem promises no gain over a cheaper level. "unclear" where the
+    intervals do not tell, or there are too few levels for γ. A "yes" says that a gain is possible; `md.auto` measures
+    whether one is made.
     """
     names = calibration.names
     bottom, top = names[0], names[-1]
@@ -49,17 +52,17 @@ def worth(calibration: Calibration) -> Worth:
         return Worth("unclear", f"{len(names)} levels are too few for γ; md.auto measures what they give")
     if alike == "unclear" and calibration.held_out:
         return Worth("unclear", f"{told}; take more of them")
-    return _by_gamma(gamma, calibration)
+    return _by_gamma(gamma, calibration, wandering=alike != "better" and _wander(calibration))
 
 
-def _by_gamma(gamma: ScalingFit, calibration: Calibration) -> Worth:
+def _by_gamma(gamma: ScalingFit, calibration: Calibration, *, wandering: bool) -> Worth:
     low, high = gamma.interval
     found = f"γ = {gamma.gamma:.2f} ({low:.2f} to {high:.2f})"
     bottom, top = calibration.names[0], calibration.names[-1]
     most, least = ((calibration.cost(top) / calibration.cost(bottom)) ** (1.0 / end) for end in (low, high))
     if least < _NEARER:
         what = f"by {found} {top} is {least:.2f} to {most:.2f} times nearer to the truth than {bottom}"
-        sure = most < _NEARER
+        sure = most < _NEARER and wandering
         return Worth(
             "no" if sure else "unclear", f"{what}: {f'take {bottom} alone' if sure else 'too little is known'}"
         )
@@ -72,6 +75,16 @@ def _by_gamma(gamma: ScalingFit, calibration: Calibration) -> Worth:
     if low >= 2:
         return Worth("yes", f"{found} is above 2, where a path costs about what one call of the best level does")
     return Worth("unclear", f"the interval of {found} holds 2, below which the theorem promises nothing")
+
+
+def _wander(calibration: Calibration) -> bool:
+    """Whether cheapest and top level differ by no more than neighbours do: then each errs in a direction of its own.
+
+    Where every level goes on in the direction of the one before, neighbours may differ by as much at the top, too.
+    """
+    at = [calibration.levels.index(name) for name in calibration.names]
+    between = calibration.differences.sum(axis=2)
+    return bool(between[at[0], at[-1]] <= _STRAIGHT * max(between[a, b] for a, b in pairwise(at)))
 
 
 def _gap(calibration: Calibration) -> tuple[Literal["same", "better", "unclear"], str]:
