@@ -9,7 +9,7 @@ import torch
 import multidrift as md
 from benchmarks import plans
 from benchmarks.bootstrap import Errors
-from benchmarks.frontier import report
+from benchmarks.frontier import choices, report
 from benchmarks.frontier.peers import Switch, switches
 from benchmarks.multilevel.report import Setting
 from multidrift.drifts.costs import Costs
@@ -72,31 +72,32 @@ def test_a_choice_by_distances_survives_what_misleads_one_by_squares():
     """Ten times nearer on all images but one: where it is among the 32, a quarter of the draws, squares err."""
     near, even = np.full(128, 1e-4), np.full(128, 1e-3)
     near[0] = 0.05
-    by_square, by_distance = (report._picked([near, even], 32, 200, root=root) for root in (False, True))
+    by_square, by_distance = (choices._picked([near, even], 32, 200, root=root) for root in (False, True))
     assert by_distance == pytest.approx(np.ones(200))
     assert 0.15 < (by_square > 5.0).mean() < 0.35  # 25%, standard error 3%
 
 
 def test_the_tables_are_written_from_the_records(monkeypatch, tmp_path):
-    monkeypatch.setattr("benchmarks.frontier.report.RESULTS", tmp_path)
+    monkeypatch.setattr("benchmarks.frontier.settings.RESULTS", tmp_path)
     table = {
         "sde": [setting(10, made_up(0.1)), setting(10, made_up(0.4), "peer", "diffusers A f5, linspace")],
         "ode": [],
     }
-    monkeypatch.setattr("benchmarks.frontier.report.settings", lambda process: table[process])
+    monkeypatch.setattr("benchmarks.frontier.settings.settings", lambda process: table[process])
     assert "0.25 [0.25, 0.25]" in report.at_each_budget()
-    assert report.auto() == report.auto_summary() == report.law() == report.auto_law() == report.MISSING
+    assert choices.auto() == choices.auto_summary() == report.law() == choices.auto_law() == report.MISSING
     chosen = {"label": "Multistep f5", "budget": 10, "steps": 10, "predicted": 0.2, "standard_error": 0.02}
+    chosen |= {"distance": 0.4, "distance_standard_error": 0.02}
     chosen |= {"errors": [made_up(0.1).tolist()], "calls": {"f5": 10.0}}
     (tmp_path / "frontier-sde-auto.json").write_text(json.dumps({"entries": [chosen]}))
-    assert "Multistep f5, 10 steps" in report.auto()
-    assert "1.00 [1.00, 1.00]" in report.auto()
-    assert "Of 1 choices 1 are within 15%" in report.auto_summary()
+    assert "Multistep f5, 10 steps" in choices.auto()
+    assert "1.00 [1.00, 1.00]" in choices.auto()
+    assert "Of 1 choices 1 are within 15%" in choices.auto_summary()
     of_law = {"kernel": [0.005, 0.001, 0.009], "frechet": 0.2, "eta": 1.0, "budget": 10}
     least = of_law | {"label": "diffusers A f5, linspace", "kernel": [0.004, 0.001, 0.007]}
     (tmp_path / "multilevel-law.json").write_text(json.dumps({"entries": [least]}))
     (tmp_path / "frontier-sde-auto-law.json").write_text(json.dumps({"entries": [chosen | of_law]}))
-    assert "5.0 [1.0, 9.0] | 0.200 | A f5, linspace | 4.0 [1.0, 7.0]" in report.auto_law()
+    assert "5.0 [1.0, 9.0] | 0.200 | A f5, linspace | 4.0 [1.0, 7.0]" in choices.auto_law()
 
 
 def test_plans_are_compared_with_constant_ones_of_the_same_draws(monkeypatch, tmp_path):
