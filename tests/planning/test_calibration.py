@@ -11,7 +11,7 @@ import torch
 import multidrift as md
 from multidrift.drifts.costs import Costs
 from multidrift.planning.paths import finite_places, level_differences, sensitivity, top_paths
-from multidrift.planning.scaling import fit_differences, fit_errors, power_law
+from multidrift.planning.scaling import ScalingFit, fit_differences, fit_errors, power_law
 
 COSTS = np.array([1.0, 2.0, 6.0, 10.0, 17.0])
 
@@ -162,6 +162,20 @@ def test_sensitivity_of_a_linear_equation_is_its_closed_form(factor):
     places, found = sensitivity(md.Ladder(pair), md.Overdamped(3.0, preconditioner=preconditioner), 12, 4, 0)
     assert places == pytest.approx(np.linspace(0, 3, 13)[1:])
     assert found == pytest.approx(3.0 * m * (1 - 0.25 * m) ** np.arange(11, -1, -1), rel=1e-9)
+
+
+def test_a_calibration_with_a_preconditioner_fits_its_ladder_when_it_is_loaded(tmp_path):
+    ladder, process = md.SyntheticLadder(2.5, levels=2).ladder(), md.Overdamped(1.0, preconditioner=[0.5, 2.0])
+    calibrated(ladder, process).save(tmp_path / "c.json")
+    again = md.Calibration.load(tmp_path / "c.json")
+    assert md.allocate(ladder, again, process, seconds=0.05).seconds <= 0.05
+    assert md.Overdamped.from_dict(again.process) == process
+
+
+def test_gamma_below_two_is_told_also_where_the_levels_cost_alike(ddpm):
+    found = calibrated(md.SyntheticLadder(1.2, levels=3).ladder(ddpm), paths=16)
+    cheap = replace(found, seconds={"f1": 1.0, "f2": 1.5, "f3": 2.1}, by_differences=ScalingFit(1.9, (1.85, 1.95)))
+    assert "is below 2" in md.worth(cheap).reason
 
 
 def test_what_is_saved_is_what_is_loaded(ddpm, tmp_path):

@@ -12,7 +12,7 @@ from multidrift.planning.auto import _preferred, _reaching, _Search
 from multidrift.planning.candidates import Candidate
 from multidrift.planning.nodes import LeastNodes
 from multidrift.planning.reason import reason
-from multidrift.planning.trial import Judge, Measured
+from multidrift.planning.trial import Judge, Measured, halving
 
 pytestmark = pytest.mark.filterwarnings("ignore::multidrift.methods.advice.PlanWarning")
 
@@ -66,6 +66,68 @@ def test_of_what_reaches_an_error_the_cheapest_is_taken():
         for seconds, error, samples in ((3.0, 0.1, 8), (2.0, 0.2, 8), (1.0, 0.4, 8), (0.5, 0.1, 4))
     ]
     assert [_reaching(ranked, error) for error in (0.05, 0.1, 0.3, 1.0)] == [None, *ranked[:3]]
+
+
+def test_a_law_reaches_what_it_surely_reaches():
+    """Its distance is unbiased, and luck may put it below anything: a standard error on top has to reach it, too."""
+    features = torch.zeros(8, 1)
+    ranked = [
+        Measured(Candidate("", "top", md.Euler(4), seconds), *law, *law, 8, features=features)
+        for seconds, law in ((1.0, (-300.0, 310.0)), (2.0, (0.01, 0.05)), (3.0, (0.02, 0.01)))
+    ]
+    assert [_reaching(ranked, error) for error in (0.01, 0.04, 0.07, 11.0)] == [None, ranked[2], ranked[1], ranked[0]]
+
+
+def test_an_error_is_looked_for_where_the_cheapest_level_costs_nothing(smooth):
+    ladder, process, calibration = smooth
+    free = replace(calibration, seconds={"f1": 0.0, "f2": 1.0})
+    choice = md.auto(ladder, process, error=100.0, calibration=free, samples=4, reference_steps=16)
+    assert (list(choice.method.levels_of(ladder)), choice.seconds) == (["f1"], 0.0)
+    with pytest.raises(md.MultidriftError, match="calibration: got 0.0; it takes a cost of f2 above 0"):
+        md.auto(ladder, process, calls=4, calibration=replace(calibration, seconds={"f1": 0.0, "f2": 0.0}))
+
+
+def test_the_last_budget_tried_is_the_most_that_is_promised(smooth, monkeypatch):
+    ladder, process, calibration = smooth
+    tried = []
+    monkeypatch.setattr("multidrift.planning.auto._MOST_CALLS", 5)
+
+    def rank(self, budget):
+        tried.append(budget / self.one)
+        return [Measured(Candidate("", "top", md.Euler(4), 1.0), 1.0, 0.0, 1.0, 0.0, 4, torch.ones(4))]
+
+    monkeypatch.setattr(_Search, "rank", rank)
+    with pytest.raises(md.MultidriftError, match="nothing reaches it within 5 calls; the best had 1"):
+        md.auto(ladder, process, error=0.5, calibration=calibration, samples=4)
+    assert tried == pytest.approx([0.25, 0.5, 1.0, 2.0, 4.0, 5.0])
+
+
+def test_a_calibration_used_by_force_has_the_same_candidates(smooth):
+    """Multilevel among them, whose allocation reads the calibration itself."""
+    ladder, process, calibration = smooth
+    elsewhere = replace(calibration, spread=dict.fromkeys(ladder.names, 0.0), machine="a phone")
+    settings = {"calls": 4, "samples": 4, "reference_steps": 16}
+    with pytest.warns(md.CalibrationWarning, match="used by force") as told:
+        forced = md.auto(ladder, process, calibration=elsewhere, force=True, **settings)
+    assert len(told) == 1
+    own = md.auto(ladder, process, calibration=calibration, **settings)
+    assert [m.candidate.label for m in forced.tried] == [m.candidate.label for m in own.tried]
+    assert any("Multilevel" in m.candidate.label for m in forced.tried)
+
+
+def test_what_is_dropped_comes_out_in_order(smooth):
+    """The last round's first, then what each round before dropped, the best first."""
+    ladder, process, _ = smooth
+
+    class Known(Judge):
+        def measure(self, candidate, count, before=None):
+            errors = torch.full((count,), candidate.seconds**2)
+            return Measured(candidate, candidate.seconds**2, 0.0, candidate.seconds, 0.0, count, errors)
+
+    all_of_them = [Candidate("", "top", md.Euler(4), float(away)) for away in (5, 3, 8, 1, 7, 2, 6, 4, 9, 10, 11, 12)]
+    ranked = halving(Known(ladder, process, "path", 8, 0), all_of_them, 32)
+    assert [m.candidate.seconds for m in ranked] == [float(n) for n in range(1, 13)]
+    assert [m.samples for m in ranked] == [32] * 3 + [16] * 3 + [8] * 6
 
 
 def test_nodes_come_first_only_where_they_are_better_on_samples_not_searched_on(smooth, monkeypatch):

@@ -86,6 +86,24 @@ def test_a_draw_is_the_run_that_the_method_makes(make):
     assert loss_and_gradient(batch, plan, fires, 0.0)[0] == pytest.approx(loss, rel=1e-12)
 
 
+def test_gradients_of_potentials_are_differentiated_too():
+    """The same equation by its gradient and by its log-density, whose own gradient must carry the tangents."""
+    process, fires = md.Overdamped(1.0), np.array([[True], [False], [True], [True]])
+    found = []
+    for ladder in (
+        md.Ladder([md.LangevinDrift(lambda x, c=c: -c * x**3, f"c{c}", (2,)) for c in (0.5, 1.0)]),
+        md.Ladder([md.potential(lambda x, c=c: -(c / 4 * x**4).sum(dim=1), f"c{c}", (2,)) for c in (0.5, 1.0)]),
+    ):
+        calibration = md.calibrate(ladder, process, costs=Costs({"c0.5": 1.0, "c1.0": 8.0}, 1, "?"), paths=4, steps=8)
+        method = md.Multilevel(4, levels=("c0.5", "c1.0"), probabilities=1.0, draws="independent")
+        setting = Setting(calibration, process, ladder.names, method.grid_for(process))
+        plan = SigmoidPlan(setting, np.array([0.6]), np.array([-0.3]))
+        reference = md.sample(ladder, md.Euler(60), process, count=3, seed=1, dtype=torch.float64).samples
+        batch = Problem.of(ladder, method, process, reference, 1, torch.float64)
+        found.append(loss_and_gradient(batch, plan, fires, 0.0)[1])
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
 def test_networks_are_differentiated_too(small):
     """A convolution: the tangents of a run are its finite differences at fixed firings."""
     schedule, network = md.schedules.ddpm(), small.double()

@@ -50,6 +50,15 @@ def test_theorem_one_scatters_by_its_variance_and_costs_what_it_says():
             theorem_one(**({"error": 1e-3, "gamma": 3.0, "lipschitz": 1.0, "horizon": 1.0, "step": 0.1} | settings))
 
 
+@pytest.mark.parametrize(
+    "beyond", [{"lipschitz": 40.0, "horizon": 10.0}, {"gamma": 300.0}, {"error": 1e-90, "gamma": 8.0}]
+)
+def test_theorem_one_beyond_floating_point_is_one_error(beyond):
+    settings = {"error": 1e-3, "gamma": 3.0, "lipschitz": 1.0, "horizon": 1.0, "step": 0.1} | beyond
+    with pytest.raises(md.MultidriftError, match="error: got error = .*floating point"):
+        md.theorem_one(**settings)
+
+
 @pytest.mark.parametrize("error", [0.2, 0.05])
 def test_theorem_one_keeps_its_promise_in_a_run(error):
     """Levels and probabilities as they come out: root mean square distance to Euler with f itself, and fewer calls."""

@@ -65,14 +65,16 @@ class _Gradient:
     def __call__(self, x: Tensor, **conditioning: object) -> Tensor:
         keep_graph = torch.is_grad_enabled()  # the caller differentiates through the run
         with torch.enable_grad():
-            position = x if x.requires_grad else x.detach().requires_grad_()
-            value = self.log_density(position.view_as(position), **conditioning)  # in place on a leaf torch refuses
+            # Differentiated by a shift of x, which is no leaf then (in place on one torch refuses) and keeps what it
+            # carries: a graph, or a forward-mode tangent.
+            shift = torch.zeros_like(x, requires_grad=True)
+            value = self.log_density(x + shift, **conditioning)
             described = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             scalar = isinstance(value, Tensor) and value.shape == (len(x),)
             require(scalar, "log_density", described, f"one scalar a chain, shape ({len(x)},)")
             if not value.requires_grad:
                 raise MultidriftError("log_density: got a value without a gradient; it takes torch operations on x")
-            (gradient,) = torch.autograd.grad(value.sum(), position, create_graph=keep_graph, allow_unused=True)
+            (gradient,) = torch.autograd.grad(value.sum(), shift, create_graph=keep_graph, allow_unused=True)
         require(gradient is not None, "log_density", "a value that does not depend on x", "torch operations on x")
         return gradient
 

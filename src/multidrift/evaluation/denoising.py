@@ -70,7 +70,7 @@ def _measure(
         alpha, sigma = float(ladder.schedule.alpha(time)), float(ladder.schedule.sigma(time))
         for first in range(0, len(images), batch_size):
             rows = torch.arange(first, min(first + batch_size, len(images)))
-            noisy = (alpha * images[rows] + sigma * noise[rows]).to(device)
+            noisy = (alpha * images[rows].cpu() + sigma * noise[rows]).to(device)
             for name in ladder.names:
                 with torch.no_grad(), evaluation_mode([ladder[name]]):
                     found = ladder[name].predict(noisy, float(time), "epsilon", {}).cpu()

@@ -28,6 +28,7 @@ _REFERENCE_STEPS = (64, 512)  # the least and the most of them
 _TIE = 0.03  # of the error: within it the simpler method is taken
 _MOST_CALLS = 512  # of the top level, that a target error is looked for with
 _REFINEMENTS = 3
+_LEAST_SHARE = 1e-3  # of a call of the top level: the least budget tried, where a cheapest level costs nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +153,7 @@ def _check_calibration(
     """Refuse one of something else, and a ladder that leaves no choice."""
     require(len(ladder) >= 2, "ladder", ladder, "at least two levels; of one network there is nothing to choose from")
     calibration.check(ladder, process, batch=batch, force=force)
+    require(calibration.cost(ladder.top) > 0, "calibration", 0.0, f"a cost of {ladder.top} above 0")
 
 
 def _fine(calls: float) -> int:
@@ -255,18 +257,18 @@ class _Search:
 
         Budgets double from two calls of the cheapest level on.
         """
-        least = budget = least_seconds(self.ladder, self.process, self.calibration)
-        while budget <= _MOST_CALLS * self.one:
-            ranked = self.rank(budget)
+        least, most = least_seconds(self.ladder, self.process, self.calibration), _MOST_CALLS * self.one
+        low, high = 0.0, max(least, _LEAST_SHARE * self.one)
+        while True:
+            ranked = self.rank(high)
             there = _reaching(ranked, error)
             if there is not None:
                 break
-            budget *= 2.0
-        else:
-            best = f"; the best had {min(m.error for m in ranked):.3g}"
-            raise MultidriftError(f"error: got {error:g}; nothing reaches it within {_MOST_CALLS} calls{best}")
-        low, high = budget / 2.0, budget
-        for _ in range(_REFINEMENTS if low >= least else 0):
+            if high >= most:
+                best = f"; the best had {min(m.error for m in ranked):.3g}"
+                raise MultidriftError(f"error: got {error:g}; nothing reaches it within {_MOST_CALLS} calls{best}")
+            low, high = high, min(2.0 * high, most)
+        for _ in range(_REFINEMENTS if low > 0 else 0):
             middle = math.sqrt(low * high)
             found = self.rank(middle)
             cheaper = _reaching(found, error)
@@ -283,8 +285,9 @@ def _score_after(measured: Measured, first: int) -> float:
 
 
 def _reaching(ranked: Sequence[Measured], error: float) -> Measured | None:
-    """The cheapest of those run to the end that have at most this error."""
-    there = [m for m in ranked if m.samples == ranked[0].samples and m.error <= error]
+    """The cheapest of those run to the end that have at most this error; of a law with a standard error on top."""
+    final = [m for m in ranked if m.samples == ranked[0].samples]
+    there = [m for m in final if (m.error if m.features is None else m.score) <= error]
     return min(there, key=lambda m: m.candidate.seconds, default=None)
 
 

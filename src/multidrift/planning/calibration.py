@@ -153,7 +153,8 @@ class Calibration:
         """
         per_step = kicks(self.process, steps)
         if per_step is None:
-            raise MultidriftError(f"process: got {self.process}; acceptance takes one with noise, without velocities")
+            takes = "one with noise that is alike in all coordinates, no function of time, and without velocities"
+            raise MultidriftError(f"process: got {self.process}; acceptance takes {takes}")
         gap = self._at(self.to_top(name)[None], steps[:-1])[0]
         distance = per_step * np.sqrt(gap * self.coordinates)
         return np.array([math.erfc(d / (2.0 * math.sqrt(2.0))) for d in distance])

@@ -21,7 +21,7 @@ from multidrift.methods.picard.walk import Picard
 from multidrift.methods.poisson.walk import PoissonMidpoint
 from multidrift.methods.speculative.walk import Speculative
 from multidrift.planning.allocate import allocate
-from multidrift.planning.calibration import Calibration
+from multidrift.planning.calibration import Calibration, CalibrationWarning
 from multidrift.planning.rules import Rule
 from multidrift.processes.process import Process
 from multidrift.schedules.grids import Grid
@@ -98,7 +98,11 @@ def candidates(
         )
     for rule, draws in _PLANS:
         try:
-            chosen = allocate(ladder, calibration, process, rule=rule, seconds=seconds, draws=draws)
+            with warnings.catch_warnings():  # whoever asks has checked the calibration, or uses it by force
+                warnings.simplefilter("ignore", CalibrationWarning)
+                chosen = allocate(
+                    ladder, calibration, process, rule=rule, seconds=seconds, draws=draws, force=True
+                )  # fmt: skip
         except MultidriftError:
             continue  # no multilevel method does with this budget
         label = f"Multilevel {'+'.join(chosen.method.levels or ())}, {draws}, {rule}"

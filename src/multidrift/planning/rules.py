@@ -56,7 +56,13 @@ def theorem_one(
     require(gamma > 2, "gamma", gamma, "a number above 2; below, several levels gain nothing by the theorem")
     delta = 0.5 * lipschitz * math.exp(-lipschitz * (horizon + step)) * error
     variance = lipschitz * math.exp(-2.0 * lipschitz * horizon) * error**2 / (2.0 * step)
-    constant = 9.0 * delta ** (1.0 - gamma / 2.0) / ((1.0 - 2.0 ** (1.0 - gamma / 2.0)) * variance)
+    try:
+        constant = 9.0 * delta ** (1.0 - gamma / 2.0) / ((1.0 - 2.0 ** (1.0 - gamma / 2.0)) * variance)
+    except (ZeroDivisionError, OverflowError):
+        constant = math.inf
+    got = f"error = {error:g}, gamma = {gamma:g}, lipschitz·horizon = {lipschitz * horizon:g}"
+    if not math.isfinite(constant):
+        raise MultidriftError(f"error: got {got}; it takes numbers whose C is one of floating point")
     k_min = -math.floor(math.log2(size))
     k_max = max(-math.floor(math.log2(delta)), k_min)
     chosen = tuple(min(1.0, constant * 2.0 ** (-(1.0 + gamma / 2.0) * k)) for k in range(k_min, k_max + 1))

@@ -186,12 +186,13 @@ def halving(judge: Judge, candidates: Sequence[Candidate], count: int) -> list[M
         if size >= count:
             return [*found, *reversed(dropped)]
         kept = found[: max(3, len(found) // 2)]
-        kinds = {measured.candidate.kind for measured in kept}
+        kinds, losers = {measured.candidate.kind for measured in kept}, list[Measured]()
         for measured in found[len(kept) :]:
             if measured.candidate.kind not in kinds:
                 kinds.add(measured.candidate.kind)
                 kept.append(measured)
             else:
-                dropped.append(measured)
+                losers.append(measured)
+        dropped += reversed(losers)  # in the end all of them are turned about
         left = [(measured.candidate, measured) for measured in kept]
         size = min(2 * size, count)

@@ -60,7 +60,7 @@ def _by_gamma(gamma: ScalingFit, calibration: Calibration, *, wandering: bool) -
     found = f"γ = {gamma.gamma:.2f} ({low:.2f} to {high:.2f})"
     bottom, top = calibration.names[0], calibration.names[-1]
     most, least = ((calibration.cost(top) / calibration.cost(bottom)) ** (1.0 / end) for end in (low, high))
-    if least < _NEARER:
+    if high >= 2 and least < _NEARER:
         what = f"by {found} {top} is {least:.2f} to {most:.2f} times nearer to the truth than {bottom}"
         sure = most < _NEARER and wandering
         return Worth(

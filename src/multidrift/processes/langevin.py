@@ -136,7 +136,9 @@ class Langevin(Process):
 
     def to_dict(self) -> dict[str, object]:
         """The settings as plain values; `from_dict` reads them back."""
-        return {"process": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self)}
+        factors = None if self.preconditioning is None else self.preconditioning.tolist()
+        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"process": type(self).__name__} | settings | {"preconditioner": factors}
 
     @classmethod
     @checked
