@@ -204,3 +204,17 @@ def test_what_is_validated_draws_for_each_sample(monkeypatch, draws, shared):
     learned = md.learn_plan(ladder, calibration, process, draws=draws, **settings)
     assert [method.shared for method in seen] == [shared] * 2
     assert learned.method.shared
+
+
+def test_the_plan_nearest_to_a_table_of_sigmoids_is_that_table():
+    *_, plan, _ = on_few_steps(1.0, ("f1", "f2", "f3"), steps=12)
+    again = SigmoidPlan.near(plan.setting, plan.table)
+    assert again.parameters == pytest.approx(plan.parameters, abs=1e-9)
+
+
+@pytest.mark.parametrize("draws", ["independent", "systematic"])
+def test_few_iterations_are_no_worse_than_the_rule(draws):
+    """A search sets out from the rule by time: four of its iterations keep what that gains over constant ones."""
+    ladder, process, calibration = problem(1.0, unit=1.0)
+    settings = {"levels": ("f1", "f3"), "steps": 16, "calls": 6, "paths": 8, "iterations": 4, "validation": 128}
+    assert md.learn_plan(ladder, calibration, process, draws=draws, **settings).ratio[2] < 0.75

@@ -92,7 +92,8 @@ def learn_plan(
       4 times `steps`
     - `force`: use a calibration of something else, with a warning
 
-    Of the constant and the learned probabilities the better on the training paths is taken. Raises MultidriftError on
+    It sets out from the plan nearest to the rule "time" of `md.allocate`. Of the constant, the rule's and the learned
+    probabilities the best on the training paths is taken. Raises MultidriftError on
     fewer than two levels, a budget outside what the levels can cost, and processes with velocities. Source: ML-EM
     (Jacot 2026), section 8: forward gradients and the Bernoulli score.
     """
@@ -108,26 +109,26 @@ def learn_plan(
     method = Multilevel(steps, grid, levels=names, probabilities=1.0, draws=draws)
     setting = Setting(calibration, process, names, method.grid_for(process))
     zeros = np.zeros(len(names) - 1)
-    start = SigmoidPlan(setting, zeros, zeros).within(seconds)
+    constant = SigmoidPlan(setting, zeros, zeros).within(seconds)
+    allocated = setting.within(setting.preferences("time"), seconds)
+    start = constant if allocated is None else SigmoidPlan.near(setting, allocated).within(seconds)
     fine = reference_steps or 4 * steps
     judges = [Judge(ladder, process, "path", fine, base + seed, plan_seed=base) for base in (_TRAINING, _VALIDATION)]
     if draws == "independent":
         found, converged = _descend(ladder, method, process, start, seconds, paths, iterations, fine, _TRAINING + seed)
     else:
         found, converged = _search(judges[0], method, start, seconds, paths, iterations)
-    contenders = [_candidate(method, plan) for plan in (found, start)]
-    training = [judges[0].measure(candidate, paths) for candidate in contenders]
-    best = found if training[0].error <= training[1].error else start
+    best = min((found, start, constant), key=lambda plan: judges[0].measure(_candidate(method, plan), paths).error)
     # Each sample draws for itself, so that samples, which intervals are over, are independent.
     own = method if draws == "midpoint" else replace(method, shared=False)
-    unseen, constant = (judges[1].measure(_candidate(own, plan), validation) for plan in (best, start))
+    unseen, beside = (judges[1].measure(_candidate(own, plan), validation) for plan in (best, constant))
     return LearnedPlan(
         method=replace(method, probabilities=best.table.tolist()),
         plan=best,
         seconds=best.seconds,
         error=unseen.error,
         standard_error=unseen.standard_error,
-        ratio=_ratio(unseen, constant),
+        ratio=_ratio(unseen, beside),
         converged=converged,
     )
 
@@ -199,9 +200,10 @@ def _search(
         return judge.measure(_candidate(method, plan(values)), paths).error
 
     size = 2 * upper - 1
+    first = np.clip(np.append(start.alpha, start.beta[1:] - start.beta[0]), -_BOUND, _BOUND)
     result = differential_evolution(
         error, [(-_BOUND, _BOUND)] * size, maxiter=generations, popsize=max(5, 10 // size), tol=0.02,
-        rng=judge.seed, polish=False, x0=np.zeros(size),
+        rng=judge.seed, polish=False, x0=first,
     )  # fmt: skip
     return plan(result.x), bool(result.success)
 

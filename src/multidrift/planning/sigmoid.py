@@ -13,6 +13,7 @@ from multidrift.planning.rules import LEAST, Setting
 
 _WIDEST = 40.0  # shift of β that makes all probabilities 0 or 1 for any use
 _HALVINGS = 60
+_SURE = 1e-3  # probabilities nearer to 0 or 1 count as this near: their logits say nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,16 @@ class SigmoidPlan:
     setting: Setting
     alpha: Floats
     beta: Floats
+
+    @staticmethod
+    def near(setting: Setting, table: Floats) -> SigmoidPlan:
+        """The plan nearest to a table of probabilities [increments, levels]: least squares in their logits."""
+        flat = np.zeros(table.shape[1] - 1)
+        tau = SigmoidPlan(setting, flat, flat).tau
+        upper = np.clip(table[:, 1:], _SURE, 1.0 - _SURE)
+        terms = np.stack([tau, np.ones_like(tau)], axis=1)
+        alpha, beta = np.linalg.lstsq(terms, np.log(upper / (1.0 - upper)), rcond=None)[0]
+        return SigmoidPlan(setting, alpha, beta)
 
     @cached_property
     def tau(self) -> Floats:
