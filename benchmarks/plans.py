@@ -1,6 +1,6 @@
 """Do plans beat constant probabilities? Allocated, learned and searched ones at equal cost, on noise not seen before.
 
-    python -m benchmarks.plans                       # twelve minutes on one core; goes on where it was stopped
+    python -m benchmarks.plans --threads 2           # three quarters of an hour; goes on where it was stopped
     python -m benchmarks.plans --problem closed      # a minute
 
 Two levels, so many steps and calls of the top one; only when it is called differs. "allocated" is the rule by time of
