@@ -188,21 +188,21 @@ def test_bad_input_is_refused():
 
 
 @pytest.mark.parametrize(("draws", "shared"), [("independent", False), ("systematic", False), ("midpoint", True)])
-def test_what_is_validated_draws_for_each_sample(monkeypatch, draws, shared):
-    """An interval over samples is none over plans, unless each sample has a plan of its own."""
+def test_what_is_compared_draws_for_each_sample(monkeypatch, draws, shared):
+    """Six paths under two plans say little of plans, and an interval over them nothing: each has a plan of its own."""
     ladder, process, calibration = problem(0.0)
     seen = []
     measure = Judge.measure
 
     def watched(judge, candidate, count, before=None):
-        if count == 7:
-            seen.append(candidate.method)
+        seen.append((count, candidate.method.shared))
         return measure(judge, candidate, count, before)
 
     monkeypatch.setattr(Judge, "measure", watched)
     settings = {"levels": ("f1", "f3"), "steps": 8, "calls": 4, "paths": 2, "iterations": 4, "validation": 7}
     learned = md.learn_plan(ladder, calibration, process, draws=draws, **settings)
-    assert [method.shared for method in seen] == [shared] * 2
+    assert seen[-2:] == [(7, shared)] * 2
+    assert {own for _, own in seen} == {shared}
     assert learned.method.shared
 
 

@@ -114,13 +114,13 @@ def learn_plan(
     start = constant if allocated is None else SigmoidPlan.near(setting, allocated).within(seconds)
     fine = reference_steps or 4 * steps
     judges = [Judge(ladder, process, "path", fine, base + seed, plan_seed=base) for base in (_TRAINING, _VALIDATION)]
+    # Each sample draws for itself: so many paths are as many plans, and an interval over samples is one over plans.
+    own = method if draws == "midpoint" else replace(method, shared=False)
     if draws == "independent":
         found, converged = _descend(ladder, method, process, start, seconds, paths, iterations, fine, _TRAINING + seed)
     else:
-        found, converged = _search(judges[0], method, start, seconds, paths, iterations)
-    best = min((found, start, constant), key=lambda plan: judges[0].measure(_candidate(method, plan), paths).error)
-    # Each sample draws for itself, so that samples, which intervals are over, are independent.
-    own = method if draws == "midpoint" else replace(method, shared=False)
+        found, converged = _search(judges[0], own, start, seconds, paths, iterations)
+    best = min((found, start, constant), key=lambda plan: judges[0].measure(_candidate(own, plan), paths).error)
     unseen, beside = (judges[1].measure(_candidate(own, plan), validation) for plan in (best, constant))
     return LearnedPlan(
         method=replace(method, probabilities=best.table.tolist()),
