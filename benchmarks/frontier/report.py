@@ -14,10 +14,9 @@ from benchmarks.frontier import choices, timing
 from benchmarks.frontier import settings as frontier
 from benchmarks.frontier.measure import BUDGETS
 from benchmarks.frontier.settings import MISSING, STATISTICS, interval, is_peer, named, over
-from benchmarks.multilevel import report as multilevel
 from benchmarks.multilevel.measure import ETAS
 from benchmarks.multilevel.report import PROCESSES, Setting, best, needed
-from benchmarks.tables import Entry, kernel, rows
+from benchmarks.tables import kernel, rows
 from multidrift.report.comparison import write_figure
 
 DETAILS = {"mean": ".4f", "median": ".5f"}
@@ -136,7 +135,7 @@ def plot(path: Path) -> None:
             chosen = [e for e in frontier.kept(f"frontier-{process}-auto") if "errors" in e]
             errors = [Errors(np.array(e["errors"])).of(statistic) for e in chosen]
             if chosen:
-                axes.plot([_price(e) for e in chosen], errors, "x", color="C2", ms=9, mew=2, label="md.auto")
+                axes.plot([frontier.price(e) for e in chosen], errors, "x", color="C2", ms=9, mew=2, label="md.auto")
             axes.set(xscale="log", yscale="log", title=f"{title}: {statistic} error", xlabel="cost in calls of f5")
             axes.set_xticks(BUDGETS, map(str, BUDGETS))
             axes.minorticks_off()
@@ -144,11 +143,6 @@ def plot(path: Path) -> None:
             axes.legend(fontsize=8)
     figure.tight_layout()
     write_figure(figure, path)
-
-
-def _price(e: Entry) -> float:
-    cost = multilevel.seconds()
-    return sum(number * cost.get(name, 0.0) for name, number in e["calls"].items()) / cost["f5"]
 
 
 def _draw(axes: object, name: str, colour: str, group: Iterable[Setting], statistic: Statistic) -> None:

@@ -29,13 +29,18 @@ def kept(name: str) -> list[Entry]:
 
 def settings(process: str) -> list[Setting]:
     """All settings of one process: those of benchmarks.multilevel, and what is measured here."""
-    cost, found = multilevel.seconds(), list(multilevel.settings(process))
+    found = list(multilevel.settings(process))
     for part in PARTS:
         for e in kept(f"frontier-{process}-{part}"):
-            price = sum(number * cost[name] for name, number in e["calls"].items() if name in cost) / cost["f5"]
             known = {key: e[key] for key in ("family", "label", "budget", "steps", "calls")}
-            found.append(Setting(**known, price=price, errors=Errors(np.array(e["errors"]))))
+            found.append(Setting(**known, price=price(e), errors=Errors(np.array(e["errors"]))))
     return found
+
+
+def price(e: Entry) -> float:
+    """What an entry's calls cost, in calls of f5; the Gaussian's cost nothing."""
+    cost = multilevel.seconds()
+    return sum(number * cost.get(name, 0.0) for name, number in e["calls"].items()) / cost["f5"]
 
 
 def paid(process: str, budget: int) -> list[Setting]:

@@ -62,6 +62,26 @@ def allocate(
     require((seconds is None) != (error is None), "seconds", seconds, "a number, or None with error=")
     process = process_for(ladder, process)
     calibration.check(ladder, process, force=force)
+    return best_allocation(
+        ladder, calibration, process, rule=rule, seconds=seconds, error=error, steps=steps, levels=levels, grid=grid,
+        draws=draws,
+    )  # fmt: skip
+
+
+def best_allocation(
+    ladder: Ladder,
+    calibration: Calibration,
+    process: Process,
+    *,
+    rule: Rule,
+    seconds: float | None = None,
+    error: float | None = None,
+    steps: int | None = None,
+    levels: Sequence[str] | None = None,
+    grid: Grid | None = None,
+    draws: Draws,
+) -> Allocation:
+    """What `allocate` returns, of a calibration that was checked, or is used by force."""
     final = final_calls(ladder)
     lengths: Iterable[int] = _STEPS if steps is None else (steps,)
     there = [name for name in calibration.levels if name in ladder.with_gaussian()]  # it may have been of more

@@ -20,8 +20,8 @@ from multidrift.methods.multistep import Multistep
 from multidrift.methods.picard.walk import Picard
 from multidrift.methods.poisson.walk import PoissonMidpoint
 from multidrift.methods.speculative.walk import Speculative
-from multidrift.planning.allocate import allocate
-from multidrift.planning.calibration import Calibration, CalibrationWarning
+from multidrift.planning.allocate import best_allocation
+from multidrift.planning.calibration import Calibration
 from multidrift.planning.rules import Rule
 from multidrift.processes.process import Process
 from multidrift.schedules.grids import Grid
@@ -98,11 +98,7 @@ def candidates(
         )
     for rule, draws in _PLANS:
         try:
-            with warnings.catch_warnings():  # whoever asks has checked the calibration, or uses it by force
-                warnings.simplefilter("ignore", CalibrationWarning)
-                chosen = allocate(
-                    ladder, calibration, process, rule=rule, seconds=seconds, draws=draws, force=True
-                )  # fmt: skip
+            chosen = best_allocation(ladder, calibration, process, rule=rule, seconds=seconds, draws=draws)
         except MultidriftError:
             continue  # no multilevel method does with this budget
         label = f"Multilevel {'+'.join(chosen.method.levels or ())}, {draws}, {rule}"

@@ -208,14 +208,9 @@ def _search(
     return plan(result.x), bool(result.success)
 
 
-def _errors(measured: Measured) -> Floats:
-    assert measured.errors is not None  # its run did not fail
-    return measured.errors.double().cpu().numpy()
-
-
 def _ratio(above: Measured, below: Measured) -> tuple[float, float, float]:
     """Mean error over mean error with its 95% interval over the samples, which both share."""
-    one, other = (_errors(measured) for measured in (above, below))
+    one, other = (np.asarray(measured.errors) for measured in (above, below))
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(one), size=(_RESAMPLES, len(one)))
     ratios = one[drawn].mean(axis=1) / np.maximum(other[drawn].mean(axis=1), 1e-300)

@@ -114,7 +114,7 @@ class Judge:
             found_law = _distance(features, self._featured(reference), edges)
             law = found_law.value, found_law.standard_error
             return Measured(candidate, *law, *law, count, features=features, shown=shown)
-        errors = squared_distances(found, reference[first:])
+        errors = squared_distances(found, reference[first:]).cpu()
         if before is not None and before.errors is not None:
             errors = torch.cat([before.errors, errors])
         return Measured(candidate, *_mean(errors, edges), *_mean(errors.sqrt(), edges), count, errors, shown=shown)

@@ -60,18 +60,17 @@ def _by_gamma(gamma: ScalingFit, calibration: Calibration, *, wandering: bool) -
     found = f"γ = {gamma.gamma:.2f} ({low:.2f} to {high:.2f})"
     bottom, top = calibration.names[0], calibration.names[-1]
     most, least = ((calibration.cost(top) / calibration.cost(bottom)) ** (1.0 / end) for end in (low, high))
-    if high >= 2 and least < _NEARER:
-        what = f"by {found} {top} is {least:.2f} to {most:.2f} times nearer to the truth than {bottom}"
-        sure = most < _NEARER and wandering
-        return Worth(
-            "no" if sure else "unclear", f"{what}: {f'take {bottom} alone' if sure else 'too little is known'}"
-        )
     if high < 2:
         return Worth(
             "no",
             f"{found} is below 2: accuracy is so cheap here that the theorem promises nothing; take the best level "
             "alone, with fewer steps",
         )
+    if least < _NEARER:
+        what = f"by {found} {top} is {least:.2f} to {most:.2f} times nearer to the truth than {bottom}"
+        if most < _NEARER and wandering:
+            return Worth("no", f"{what}: take {bottom} alone")
+        return Worth("unclear", f"{what}: too little is known")
     if low >= 2:
         return Worth("yes", f"{found} is above 2, where a path costs about what one call of the best level does")
     return Worth("unclear", f"the interval of {found} holds 2, below which the theorem promises nothing")
